@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# gmem-bpf: guest_memfd, traced and programmed with BPF. "make help" says what there is.
+
+MAKEFLAGS += --no-print-directory
+KERNEL ?= normal
+# Elapsed times count from here, whatever number of steps follow.
+export GMEM_T0 := $(shell date +%s)
+
+.PHONY: help demo test test-debug test-pristine kernel kernel-debug kernel-off kernel-pristine tools image \
+	shell refresh-patches reset-kernel deps prepare clean distclean
+.NOTPARALLEL:
+
+help: ## these lines
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || \
+		sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' Makefile
+	@echo
+	@echo "  KERNEL_SRC=PATH  a kernel tree or tarball of your own    JOBS=N  compile so many at once"
+	@echo "  T=REGEX          only these tests (make test)            FULL=1  the long ones too"
+
+demo: kernel tools image ## build all, boot it, load a policy, watch VMs convert memory
+	@scripts/demo
+
+test: kernel tools image ## build all, boot it, run the tests
+	@scripts/test normal
+
+test-debug: kernel-debug kernel tools image ## the same on a kernel with KASAN, lockdep and others
+	@scripts/test debug
+
+test-pristine: kernel-pristine kernel tools image ## upstream's tests on the base kernel without us
+	@T="$${T:-^upstream/}" scripts/test pristine
+
+kernel: deps ## the kernel that is booted: base + overlay + patches
+	@scripts/build-kernel normal
+
+kernel-debug: deps ## the same with every checker on
+	@scripts/build-kernel debug
+
+kernel-off: deps ## the same with GMEM_BPF=n
+	@scripts/build-kernel off
+
+kernel-pristine: deps ## the base kernel alone, in build/pristine
+	@scripts/build-kernel pristine
+
+tools: deps kernel ## bpftool, the policies, the tracer, the selftests
+	@scripts/build-tools
+
+image: deps ## the root file system of the booted machine
+	@scripts/image >/dev/null
+
+shell: kernel tools image ## a root shell in the booted machine (KERNEL=debug: that kernel)
+	@scripts/boot --kernel $(KERNEL) --interactive
+
+refresh-patches: ## commits in build/linux become patches/
+	@scripts/refresh-patches
+
+reset-kernel: ## throw away edits and commits in build/linux
+	@scripts/prepare --reset
+
+prepare: deps ## the kernel tree in build/linux, not built
+	@scripts/prepare
+
+deps: ## install what is needed (as root, or with sudo)
+	@scripts/deps
+
+clean: ## remove what was compiled
+	rm -rf build/linux/out* build/pristine/out* build/stage-* build/tools build/logs build/accel build/*.config build/run.*
+
+distclean: ## remove build/ (downloads and the compiler's cache stay in ~/.cache/gmem-bpf)
+	rm -rf build
