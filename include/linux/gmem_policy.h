@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Policies for guest memory (guest_memfd), written in BPF.
+ *
+ * The first half is what a policy sees: the struct_ops type gmem_policy_ops, its contexts and their
+ * enums. It is an experimental ABI, with a version. The second half is the interface between the policy
+ * core (built in) and a hypervisor's glue (for KVM: virt/kvm/gmem_bpf.c, in kvm.ko).
+ *
+ * Documentation/virt/kvm/gmem/policy.rst has the whole contract.
+ */
+#ifndef _LINUX_GMEM_POLICY_H
+#define _LINUX_GMEM_POLICY_H
+
+#include <linux/jump_label.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/nodemask.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/sizes.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+/* Version of what follows up to struct gmem_policy_ops. A policy built for another one is refused. */
+#define GMEM_POLICY_ABI		1
+
+/* Longest policy name, with its terminating NUL. */
+#define GMEM_POLICY_NAME_LEN	32
+
+/* The value of a gfn that is not known, or not one. */
+#define GMEM_NO_GFN		(~0ULL)
+
+/* The value of a node that is left to the memory policy. */
+#define GMEM_NO_NODE		(-1)
+
+/**
+ * enum gmem_why - what led to a decision, or to an allocation
+ * @GMEM_WHY_CREATE: KVM_CREATE_GUEST_MEMFD
+ * @GMEM_WHY_BIND: a memslot was bound to a range
+ * @GMEM_WHY_GUEST_FAULT: the guest touched memory that was not there
+ * @GMEM_WHY_HOST_FAULT: user space touched memory that was not there, through mmap()
+ * @GMEM_WHY_FALLOCATE: fallocate()
+ * @GMEM_WHY_POPULATE: the VMM writes the guest's initial memory (SNP launch update, TDX init region)
+ * @GMEM_WHY_PREALLOC: populated ahead because a policy asked for it
+ * @GMEM_WHY_CONVERT: KVM_SET_MEMORY_ATTRIBUTES changed a range
+ * @GMEM_WHY_QUIET: a range was not converted for as long as the policy asked
+ * @GMEM_WHY_PUNCH: fallocate(FALLOC_FL_PUNCH_HOLE)
+ * @GMEM_WHY_EVICT: the last user of the memory is gone
+ * @GMEM_WHY_MAX: number of values
+ */
+enum gmem_why {
+	GMEM_WHY_CREATE,
+	GMEM_WHY_BIND,
+	GMEM_WHY_GUEST_FAULT,
+	GMEM_WHY_HOST_FAULT,
+	GMEM_WHY_FALLOCATE,
+	GMEM_WHY_POPULATE,
+	GMEM_WHY_PREALLOC,
+	GMEM_WHY_CONVERT,
+	GMEM_WHY_QUIET,
+	GMEM_WHY_PUNCH,
+	GMEM_WHY_EVICT,
+	GMEM_WHY_MAX,
+};
+
+/**
+ * enum gmem_zero - when an allocated folio is zeroed
+ * @GMEM_ZERO_FIRST_USE: when it is first mapped, as without a policy
+ * @GMEM_ZERO_ALLOC: at its allocation, so that later faults find it ready
+ * @GMEM_ZERO_MAX: number of values
+ */
+enum gmem_zero {
+	GMEM_ZERO_FIRST_USE,
+	GMEM_ZERO_ALLOC,
+	GMEM_ZERO_MAX,
+};
+
+/**
+ * enum gmem_how - how memory is populated ahead of its use
+ * @GMEM_HOW_NONE: it is not
+ * @GMEM_HOW_NOW: before the system call or the fault that asked returns; where that would hold up a
+ *		  fault for more than %GMEM_FAULT_NOW_PAGES or happen under mmap_lock, as
+ *		  @GMEM_HOW_BACKGROUND
+ * @GMEM_HOW_BACKGROUND: by a worker
+ * @GMEM_HOW_MAX: number of values
+ */
+enum gmem_how {
+	GMEM_HOW_NONE,
+	GMEM_HOW_NOW,
+	GMEM_HOW_BACKGROUND,
+	GMEM_HOW_MAX,
+};
+
+/* Most pages that a fault populates ahead before it returns. */
+#define GMEM_FAULT_NOW_PAGES	512
+
+/**
+ * enum gmem_free_mode - what happens to memory that leaves an inode
+ * @GMEM_FREE_GIVE_BACK: it goes to the page allocator as it is, as without a policy
+ * @GMEM_FREE_SCRUB: it is zeroed first
+ * @GMEM_FREE_MAX: number of values
+ */
+enum gmem_free_mode {
+	GMEM_FREE_GIVE_BACK,
+	GMEM_FREE_SCRUB,
+	GMEM_FREE_MAX,
+};
+
+/**
+ * enum gmem_zeroed - where bytes were zeroed
+ * @GMEM_ZEROED_FIRST_USE: at first use
+ * @GMEM_ZEROED_ALLOC: at an allocation that something waited for
+ * @GMEM_ZEROED_AHEAD: while populating ahead
+ * @GMEM_ZEROED_FREE: scrubbed on their way out
+ * @GMEM_ZEROED_MAX: number of values
+ */
+enum gmem_zeroed {
+	GMEM_ZEROED_FIRST_USE,
+	GMEM_ZEROED_ALLOC,
+	GMEM_ZEROED_AHEAD,
+	GMEM_ZEROED_FREE,
+	GMEM_ZEROED_MAX,
+};
+
+/**
+ * enum gmem_obj_flags - properties of a guest memory object
+ * @GMEM_OBJ_MMAP: user space can mmap() it
+ * @GMEM_OBJ_SHARED: its memory starts out shared with the host
+ * @GMEM_OBJ_HW_OWNED: hardware protects its private pages (SEV-SNP, TDX): they are never scrubbed
+ */
+enum gmem_obj_flags {
+	GMEM_OBJ_MMAP		= 1U << 0,
+	GMEM_OBJ_SHARED		= 1U << 1,
+	GMEM_OBJ_HW_OWNED	= 1U << 2,
+};
+
+/**
+ * enum gmem_policy_flags - flags of struct gmem_policy_ops
+ * @GMEM_POLICY_NAMED: in no scope by itself; a VMM asks for it by name
+ * @GMEM_POLICY_ENFORCED: beats the policy that a VMM named
+ * @GMEM_POLICY_SHADOW: consulted beside the effective policy; counted and traced, never applied
+ */
+enum gmem_policy_flags {
+	GMEM_POLICY_NAMED	= 1U << 0,
+	GMEM_POLICY_ENFORCED	= 1U << 1,
+	GMEM_POLICY_SHADOW	= 1U << 2,
+};
+
+#define GMEM_POLICY_FLAGS	(GMEM_POLICY_NAMED | GMEM_POLICY_ENFORCED | GMEM_POLICY_SHADOW)
+
+/**
+ * struct gmem_info - the guest memory object that a decision is about
+ * @id: number of the object, never used again on this boot
+ * @size: size of the file, bytes
+ * @resident: bytes of it that are allocated now
+ * @faults: accesses that found no memory, and so led to an allocation, since a policy was first loaded
+ * @cgroup_id: the cgroup that created it (of the v2 hierarchy)
+ * @cookie: the policy's own word for this object, writable; 0 when the policy takes the object over.
+ *	    Concurrent decisions on one object may overwrite each other's: count in a map instead
+ * @tgid: process that created it, in the initial pid namespace
+ * @flags: enum gmem_obj_flags
+ */
+struct gmem_info {
+	__u64 id;
+	__u64 size;
+	__u64 resident;
+	__u64 faults;
+	__u64 cgroup_id;
+	__u64 cookie;
+	__u32 tgid;
+	__u32 flags;
+};
+
+/**
+ * struct gmem_obj_ctx - context of init and exit
+ * @obj: the object; cookie is writable
+ */
+struct gmem_obj_ctx {
+	struct gmem_info obj;
+};
+
+/**
+ * struct gmem_alloc_ctx - context of alloc
+ * @obj: the object; cookie is writable
+ * @index: page of the file that is missing
+ * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
+ * @why: what needs it (enum gmem_why)
+ * @max_order: largest folio order that fits here; this version always says 0
+ * @order: decision: folio order, 0 to the order of a PMD; above max_order it is fitted
+ * @node: decision: preferred NUMA node, or %GMEM_NO_NODE; mbind() and cpusets go before it
+ * @zero: decision: enum gmem_zero
+ *
+ * The decisions hold the built-in answer (0, %GMEM_NO_NODE, %GMEM_ZERO_FIRST_USE) when the op is called.
+ */
+struct gmem_alloc_ctx {
+	struct gmem_info obj;
+	__u64 index;
+	__u64 gfn;
+	__u32 why;
+	__u32 max_order;
+	__u32 order;
+	__s32 node;
+	__u32 zero;
+};
+
+/**
+ * struct gmem_prealloc_ctx - context of prealloc
+ * @obj: the object; cookie is writable
+ * @start: first page of the range that it is about: the file, the binding, the conversion, the fault
+ * @nr: pages in that range
+ * @why: %GMEM_WHY_CREATE, _BIND, _CONVERT (to private), _GUEST_FAULT or _HOST_FAULT (that missed)
+ * @how: decision: enum gmem_how
+ * @from: decision: first page to populate; @start when the op is called
+ * @count: decision: pages to populate; 0 when the op is called. What reaches past the file is fitted
+ */
+struct gmem_prealloc_ctx {
+	struct gmem_info obj;
+	__u64 start;
+	__u64 nr;
+	__u32 why;
+	__u32 how;
+	__u64 from;
+	__u64 count;
+};
+
+/**
+ * struct gmem_convert_ctx - context of convert
+ * @obj: the object; cookie is writable
+ * @start: first page of the object in the converted range
+ * @nr: pages of it
+ * @gfn: guest frame of @start
+ * @to_private: 1 if the range is private now, 0 if it is shared
+ * @why: %GMEM_WHY_CONVERT, or %GMEM_WHY_QUIET when this is the call that quiet_ms asked for
+ * @how: decision: populate the range ahead (enum gmem_how)
+ * @quiet_ms: decision: call again once the range was not converted for so many milliseconds, at most
+ *	      %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one
+ */
+struct gmem_convert_ctx {
+	struct gmem_info obj;
+	__u64 start;
+	__u64 nr;
+	__u64 gfn;
+	__u32 to_private;
+	__u32 why;
+	__u32 how;
+	__u32 quiet_ms;
+};
+
+/* Longest time that a policy can ask to be called again after, ms. */
+#define GMEM_QUIET_MS_MAX	600000
+
+/* Ranges of one object that can wait for being quiet at a time; more are dropped, and counted. */
+#define GMEM_QUIET_RANGES	32
+
+/**
+ * struct gmem_free_ctx - context of free
+ * @obj: the object; cookie is writable
+ * @start: first page of the range that leaves
+ * @nr: pages in that range; holes included
+ * @why: %GMEM_WHY_PUNCH or %GMEM_WHY_EVICT
+ * @mode: decision: enum gmem_free_mode
+ */
+struct gmem_free_ctx {
+	struct gmem_info obj;
+	__u64 start;
+	__u64 nr;
+	__u32 why;
+	__u32 mode;
+};
+
+/**
+ * struct gmem_policy_ops - a policy for guest memory
+ * @init: an object comes under the policy; a nonzero return declines it, and the next policy in scope gets
+ *	  it. Called once per object, before any other op sees the object
+ * @exit: the object leaves the policy; called exactly once for each init that returned 0
+ * @alloc: memory is missing and is about to be allocated; may be asked twice when two faults race.
+ *	   Never called when the memory is there
+ * @prealloc: populate more than what was asked for?
+ * @convert: the attributes of a range really changed
+ * @free: memory leaves the object
+ * @cgroup_id: cgroup (v2) whose VMs it is for, descendants included; 0 for all. Must be 0 if @flags has
+ *	       %GMEM_POLICY_NAMED
+ * @abi_version: %GMEM_POLICY_ABI
+ * @flags: enum gmem_policy_flags
+ * @name: letters, digits and '_'; unique on the host
+ *
+ * All ops are optional and must not sleep. They are called under rcu_read_lock(), in process context, with
+ * preemption as the caller had it, concurrently on all CPUs, and often with locks of KVM and mm held: they
+ * decide, and the kernel acts. What they decide is checked: something that merely does not fit is fitted,
+ * nonsense is replaced by the built-in answer and counted, and %GMEM_TRIP_LIMIT of it disables the policy.
+ */
+struct gmem_policy_ops {
+	int (*init)(struct gmem_obj_ctx *ctx);
+	void (*exit)(struct gmem_obj_ctx *ctx);
+	void (*alloc)(struct gmem_alloc_ctx *ctx);
+	void (*prealloc)(struct gmem_prealloc_ctx *ctx);
+	void (*convert)(struct gmem_convert_ctx *ctx);
+	void (*free)(struct gmem_free_ctx *ctx);
+	__u64 cgroup_id;
+	__u32 abi_version;
+	__u32 flags;
+	char name[GMEM_POLICY_NAME_LEN];
+};
+
+/* Nonsensical decisions after which a policy is disabled ("tripped"). */
+#define GMEM_TRIP_LIMIT		64
+
+/**
+ * enum gmem_op - the ops that decide, as they are counted and traced
+ * @GMEM_OP_ALLOC: alloc
+ * @GMEM_OP_PREALLOC: prealloc
+ * @GMEM_OP_CONVERT: convert
+ * @GMEM_OP_FREE: free
+ * @GMEM_OP_MAX: number of values
+ */
+enum gmem_op {
+	GMEM_OP_ALLOC,
+	GMEM_OP_PREALLOC,
+	GMEM_OP_CONVERT,
+	GMEM_OP_FREE,
+	GMEM_OP_MAX,
+};
+
+/**
+ * enum gmem_scope - why a policy is the effective one of an object
+ * @GMEM_SCOPE_BUILTIN: there is none: the built-in behaviour
+ * @GMEM_SCOPE_ENFORCED: it is enforced by the operator, on a cgroup or on the host
+ * @GMEM_SCOPE_NAMED: the VMM named it
+ * @GMEM_SCOPE_CGROUP: it is that of the nearest cgroup
+ * @GMEM_SCOPE_GLOBAL: it is that of the host
+ */
+enum gmem_scope {
+	GMEM_SCOPE_BUILTIN,
+	GMEM_SCOPE_ENFORCED,
+	GMEM_SCOPE_NAMED,
+	GMEM_SCOPE_CGROUP,
+	GMEM_SCOPE_GLOBAL,
+};
+
+struct address_space;
+struct bpf_link;
+struct cgroup;
+struct folio;
+struct mem_cgroup;
+struct module;
+
+/**
+ * struct gmem_policy_stats - counters of a policy; they only grow
+ * @decisions: answers, by enum gmem_op
+ * @fits: answers that were fitted to what is possible
+ * @clamps: nonsensical answers that were replaced
+ * @declines: objects that init declined
+ */
+struct gmem_policy_stats {
+	u64 decisions[GMEM_OP_MAX];
+	u64 fits;
+	u64 clamps;
+	u64 declines;
+};
+
+/**
+ * struct gmem_policy - one attached gmem_policy_ops; an update makes a new one
+ * @ops: the struct_ops' kernel side; its map is held until the last reference goes
+ * @id: number of it, never used again on this boot
+ * @map_id: BPF id of the struct_ops map
+ * @prog_id: BPF id of its first program, for its maps and its tag
+ * @link: registration it belongs to; only compared
+ * @list: in the list of registrations, while it is in one
+ * @gen: generation of the registry that it came with
+ * @refs: references; objects hold one each
+ * @retired: no decision may use it any more: detached, replaced or tripped
+ * @tripped: it is disabled for what @trip_reason says
+ * @detached: its registration is gone, or has another policy now
+ * @walked: all objects that it is effective for are under it, or declined
+ * @trip_reason: valid when @tripped
+ * @attached_ns: when it was attached, CLOCK_BOOTTIME ns
+ * @uid: user that attached it, in the initial user namespace
+ * @pid: its process
+ * @comm: its command
+ * @tag: tag of the first program
+ * @objects: objects it is effective for, or shadows
+ * @nonsense: nonsensical decisions, which %GMEM_TRIP_LIMIT limits
+ * @counters: counters as they are kept
+ * @stats: their sums, made when a BPF iterator visits the policy
+ * @rcu: frees it
+ */
+struct gmem_policy {
+	const struct gmem_policy_ops *ops;
+	u64 id;
+	u32 map_id;
+	u32 prog_id;
+	struct bpf_link *link;
+	struct list_head list;
+	u64 gen;
+	refcount_t refs;
+	bool retired;
+	bool tripped;
+	bool detached;
+	bool walked;
+	char trip_reason[64];
+	u64 attached_ns;
+	u32 uid;
+	u32 pid;
+	char comm[16];
+	u64 tag;
+	atomic_t objects;
+	atomic_t nonsense;
+	struct gmem_policy_stats __percpu *counters;
+	struct gmem_policy_stats stats;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct gmem_obj_stats - counters of an object; they only grow
+ * @zeroed: bytes zeroed, by enum gmem_zeroed
+ * @decisions: decisions taken by policies, shadows not counted
+ * @fits: decisions that were fitted
+ * @clamps: nonsensical decisions that were replaced
+ * @faults: accesses that found no memory
+ * @prealloc_asked: pages that policies asked to populate ahead
+ * @prealloc_done: pages that were so allocated
+ * @scrub_failed: pages that could not be scrubbed because something else referenced them
+ * @quiet_dropped: ranges for which a policy asked to be called again, of which there were too many
+ */
+struct gmem_obj_stats {
+	atomic64_t zeroed[GMEM_ZEROED_MAX];
+	atomic64_t decisions;
+	atomic64_t fits;
+	atomic64_t clamps;
+	atomic64_t faults;
+	atomic64_t prealloc_asked;
+	atomic64_t prealloc_done;
+	atomic64_t scrub_failed;
+	atomic64_t quiet_dropped;
+};
+
+/**
+ * struct gmem_obj - guest memory as policies know it: one for each guest_memfd inode
+ * @id: number of it, never used again on this boot
+ * @size: bytes
+ * @flags: enum gmem_obj_flags
+ * @tgid: process that created it
+ * @cgroup_id: id of @cgrp
+ * @cgrp: cgroup that created it; held
+ * @memcg: memory cgroup that created it, which pays for what is populated in the background; held
+ * @mems_allowed: nodes that its creator was allowed
+ * @asked_name: policy that the VMM named, or empty
+ * @lock: serializes changes of @policy, @shadow and @mapping, and with them init and exit
+ * @policy: the effective one, NULL for built in; read under RCU
+ * @shadow: the one that is consulted beside it, or NULL
+ * @leaving: policies that it has left, whose exit is still to be called; under @lock
+ * @scope: why @policy is effective; under @lock
+ * @cookie: of @policy
+ * @shadow_cookie: of @shadow
+ * @declined: ids of the policies whose init declined the object
+ * @mapping: its page cache; NULL when it is being evicted; under @lock
+ * @module: the hypervisor's glue, pinned until gmem_obj_release()
+ * @refs: references
+ * @ahead_total: pages of background work since it was last idle
+ * @ahead_done: pages of it that are done
+ * @stats: counters
+ * @rcu: frees it
+ */
+struct gmem_obj {
+	u64 id;
+	u64 size;
+	u32 flags;
+	u32 tgid;
+	u64 cgroup_id;
+	struct cgroup *cgrp;
+	struct mem_cgroup *memcg;
+	nodemask_t mems_allowed;
+	char asked_name[GMEM_POLICY_NAME_LEN];
+	struct mutex lock;
+	struct gmem_policy __rcu *policy;
+	struct gmem_policy __rcu *shadow;
+	struct gmem_policy *leaving[2];
+	enum gmem_scope scope;
+	u64 cookie;
+	u64 shadow_cookie;
+	struct xarray declined;
+	struct address_space *mapping;
+	struct module *module;
+	refcount_t refs;
+	atomic64_t ahead_total;
+	atomic64_t ahead_done;
+	struct gmem_obj_stats stats;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct gmem_obj_args - what gmem_obj_create() needs to know
+ * @mapping: page cache of the inode
+ * @size: bytes
+ * @flags: enum gmem_obj_flags
+ * @name: policy that the VMM names, or an empty string
+ * @module: the caller's module
+ */
+struct gmem_obj_args {
+	struct address_space *mapping;
+	u64 size;
+	u32 flags;
+	const char *name;
+	struct module *module;
+};
+
+/* Largest order that resident memory is reported by; larger folios count as this one. */
+#define GMEM_ORDER_MAX		18
+
+/**
+ * struct gmem_resident - what of an object is in memory
+ * @folios: folios by order
+ * @bytes: all of them
+ * @ready: bytes of them that are zeroed or written
+ */
+struct gmem_resident {
+	u64 folios[GMEM_ORDER_MAX + 1];
+	u64 bytes;
+	u64 ready;
+};
+
+/**
+ * struct gmem_obj_report - what the BPF iterator gmem_obj tells about an object beside the object itself
+ * @policy_id: the effective policy, 0 for built in
+ * @shadow_id: the one that shadows it, or 0
+ * @scope: enum gmem_scope
+ * @policy: name of the effective policy, or "builtin"
+ * @shadow: name of the one that shadows it, or empty
+ * @resident: memory
+ * @ahead_total: pages that background work on the object has been asked for since it was last idle
+ * @ahead_done: pages of them that it has been through
+ */
+struct gmem_obj_report {
+	u64 policy_id;
+	u64 shadow_id;
+	u32 scope;
+	char policy[GMEM_POLICY_NAME_LEN];
+	char shadow[GMEM_POLICY_NAME_LEN];
+	struct gmem_resident resident;
+	u64 ahead_total;
+	u64 ahead_done;
+};
+
+void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
+long gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end, u64 *failed);
+
+#ifdef CONFIG_GMEM_BPF
+DECLARE_STATIC_KEY_FALSE(gmem_policy_key);
+
+/* True while any policy is loaded: the only cost of policies on a host that has none. */
+static __always_inline bool gmem_policy_enabled(void)
+{
+	return static_branch_unlikely(&gmem_policy_key);
+}
+
+struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args);
+void gmem_obj_retire(struct gmem_obj *obj);
+void gmem_obj_release(struct gmem_obj *obj);
+void gmem_obj_put(struct gmem_obj *obj);
+struct gmem_obj *gmem_obj_next(u64 *id);
+
+void gmem_policy_put(struct gmem_policy *policy);
+struct gmem_policy *gmem_policy_get_effective(struct gmem_obj *obj);
+struct gmem_policy *gmem_policy_next(u64 *id);
+void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, const char *reason);
+
+void gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
+void gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
+void gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);
+void gmem_decide_free(struct gmem_obj *obj, struct gmem_free_ctx *ctx);
+int gmem_call_init(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
+void gmem_call_exit(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
+void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report);
+
+bool gmem_obj_over_high(struct gmem_obj *obj);
+#endif /* CONFIG_GMEM_BPF */
+
+#endif /* _LINUX_GMEM_POLICY_H */

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A guest_memfd inode as policies see it: its object lives from its creation to its eviction.
+ */
+#include <linux/fs.h>
+#include <linux/kvm_host.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+
+#include <trace/events/kvm_gmem.h>
+
+#include "gmem_bpf.h"
+
+/**
+ * kvm_arch_gmem_hw_owned - does hardware protect the private pages of a VM?
+ * @kvm: the VM
+ *
+ * Return: true if the host must not write to them (SEV-SNP, TDX)
+ */
+bool __weak kvm_arch_gmem_hw_owned(struct kvm *kvm)
+{
+	return false;
+}
+
+static u32 kvm_gmem_obj_flags(struct kvm *kvm, struct inode *inode)
+{
+	u32 flags = 0;
+
+	if (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_MMAP)
+		flags |= GMEM_OBJ_MMAP;
+	if (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED)
+		flags |= GMEM_OBJ_SHARED;
+	if (kvm_arch_gmem_hw_owned(kvm))
+		flags |= GMEM_OBJ_HW_OWNED;
+	return flags;
+}
+
+/**
+ * kvm_gmem_bpf_create - bring a new inode under the policy that is effective for it
+ * @kvm: the VM that creates it
+ * @inode: the inode, of its final size and flags
+ * @name: policy that the VMM named, or an empty string
+ *
+ * Return: 0; -ENOENT if the named policy is not loaded; -ENOMEM. Eviction of the inode undoes what was done
+ */
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name)
+{
+	const struct gmem_obj_args args = {
+		.mapping = inode->i_mapping,
+		.size = i_size_read(inode),
+		.flags = kvm_gmem_obj_flags(kvm, inode),
+		.name = name,
+		.module = THIS_MODULE,
+	};
+	struct kvm_gmem_ahead *ahead;
+	struct gmem_obj *obj;
+
+	ahead = kvm_gmem_ahead_create(inode);
+	if (!ahead)
+		return -ENOMEM;
+
+	obj = gmem_obj_create(&args);
+	if (IS_ERR(obj)) {
+		kvm_gmem_ahead_free(ahead);
+		return PTR_ERR(obj);
+	}
+
+	GMEM_I(inode)->ahead = ahead;
+	GMEM_I(inode)->obj = obj;
+	return 0;
+}
+
+/**
+ * kvm_gmem_bpf_evict - the memory of an inode is gone
+ * @inode: the inode
+ *
+ * Context: process context; no locks held.
+ */
+void kvm_gmem_bpf_evict(struct inode *inode)
+{
+	struct gmem_inode *gi = GMEM_I(inode);
+
+	if (gi->obj)
+		gmem_obj_retire(gi->obj);
+}
+
+/**
+ * kvm_gmem_bpf_free - an inode is about to be freed
+ * @inode: the inode, which was evicted
+ *
+ * Context: RCU callback. kvm_gmem_exit() waits for it, so it may let go of the module that it is part of.
+ */
+void kvm_gmem_bpf_free(struct inode *inode)
+{
+	struct gmem_inode *gi = GMEM_I(inode);
+
+	kvm_gmem_ahead_free(gi->ahead);
+	if (gi->obj)
+		gmem_obj_release(gi->obj);
+}
+
+/**
+ * kvm_gmem_bpf_zeroed - count bytes that were zeroed
+ * @inode: the inode
+ * @bytes: how many
+ * @when: where
+ */
+void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when)
+{
+	atomic64_add(bytes, &GMEM_I(inode)->obj->stats.zeroed[when]);
+}
+
+/**
+ * kvm_gmem_decide_alloc - ask the policy about a folio that is missing
+ * @inode: the inode
+ * @index: page
+ * @access: what it is for
+ * @ctx: filled in; the decisions are checked
+ */
+void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
+			   struct gmem_alloc_ctx *ctx)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+
+	ctx->index = index;
+	ctx->gfn = access->gfn;
+	ctx->why = access->why;
+	/* Folios of guest_memfd are small. */
+	ctx->max_order = 0;
+	if (access->why != GMEM_WHY_PREALLOC)
+		atomic64_inc(&obj->stats.faults);
+	gmem_decide_alloc(obj, ctx);
+}
+
+/**
+ * kvm_gmem_scrub - memory is about to leave an inode: scrub it, if its policy wants that
+ * @inode: the inode; guest mappings of the range are gone
+ * @start: first page
+ * @end: page after the last
+ * @why: %GMEM_WHY_PUNCH, the invalidate lock is held for writing, or %GMEM_WHY_EVICT
+ * @mode: set to enum gmem_free_mode
+ * @failed: set to the number of pages that should have been scrubbed and could not be
+ *
+ * Return: number of pages that were removed; the caller truncates what is left
+ */
+long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u32 *mode,
+		    u64 *failed)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_free_ctx ctx = {
+		.start = start,
+		.nr = end - start,
+		.why = why,
+		.mode = GMEM_FREE_GIVE_BACK,
+	};
+	u64 clock;
+	long nr;
+
+	/* An inode that came to nothing while it was created, or the root of the file system. */
+	if (!obj)
+		return 0;
+
+	gmem_decide_free(obj, &ctx);
+	*mode = ctx.mode;
+	if (ctx.mode != GMEM_FREE_SCRUB)
+		return 0;
+
+	clock = kvm_gmem_clock(kvm_gmem_zero);
+	nr = gmem_scrub_range(inode->i_mapping, start, end, failed);
+	atomic64_add(*failed, &obj->stats.scrub_failed);
+	if (nr > *failed) {
+		kvm_gmem_bpf_zeroed(inode, (nr - *failed) << PAGE_SHIFT, GMEM_ZEROED_FREE);
+		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, nr - *failed, GMEM_ZEROED_FREE,
+				    kvm_gmem_since(clock));
+	}
+	return nr;
+}
+
+static const char *const kvm_gmem_scopes[] = {
+	[GMEM_SCOPE_BUILTIN]	= "builtin",
+	[GMEM_SCOPE_ENFORCED]	= "enforced",
+	[GMEM_SCOPE_NAMED]	= "named",
+	[GMEM_SCOPE_CGROUP]	= "cgroup",
+	[GMEM_SCOPE_GLOBAL]	= "global",
+};
+
+/**
+ * kvm_gmem_bpf_show - the policy's part of /proc/PID/fdinfo/FD
+ * @inode: the inode
+ * @m: where to
+ */
+void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_obj_stats *stats = &obj->stats;
+	struct gmem_obj_report *report;
+
+	report = kmalloc_obj(*report);
+	if (!report)
+		return;
+
+	gmem_obj_report(obj, report);
+	seq_printf(m, "gmem-policy:\t%s\n", report->policy);
+	seq_printf(m, "gmem-scope:\t%s\n", kvm_gmem_scopes[report->scope]);
+	if (report->shadow_id)
+		seq_printf(m, "gmem-shadow:\t%s\n", report->shadow);
+	seq_printf(m, "gmem-zeroed-first-use:\t%lld\n",
+		   atomic64_read(&stats->zeroed[GMEM_ZEROED_FIRST_USE]));
+	seq_printf(m, "gmem-zeroed-alloc:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_ALLOC]));
+	seq_printf(m, "gmem-zeroed-ahead:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_AHEAD]));
+	seq_printf(m, "gmem-zeroed-free:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_FREE]));
+	seq_printf(m, "gmem-scrub-failed:\t%lld\n", atomic64_read(&stats->scrub_failed));
+	seq_printf(m, "gmem-decisions:\t%lld\n", atomic64_read(&stats->decisions));
+	seq_printf(m, "gmem-fitted:\t%lld\n", atomic64_read(&stats->fits));
+	seq_printf(m, "gmem-clamped:\t%lld\n", atomic64_read(&stats->clamps));
+	seq_printf(m, "gmem-prealloc:\t%lld of %lld\n", atomic64_read(&stats->prealloc_done),
+		   atomic64_read(&stats->prealloc_asked));
+	kfree(report);
+}

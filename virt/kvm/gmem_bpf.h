@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What guest_memfd and KVM call to be observed and programmed.
+ *
+ *   gmem_folio.c	allocate and zero folios, with or without a policy
+ *   gmem_convert.c	tracepoints and policies around KVM_SET_MEMORY_ATTRIBUTES, and of exits that ask for it
+ *   gmem_bpf.c		the policy's object behind an inode: create, free, show
+ *   gmem_populate.c	memory that a policy wants before it is used
+ */
+#ifndef __KVM_GMEM_BPF_H__
+#define __KVM_GMEM_BPF_H__
+
+#include <linux/gmem_policy.h>
+#include <linux/kvm_host.h>
+#include <linux/timekeeping.h>
+
+#include "guest_memfd.h"
+
+struct seq_file;
+
+/**
+ * struct kvm_gmem_access - why a folio is looked up
+ * @why: what needs it
+ * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
+ * @background: by a worker, which is no part of the VM
+ * @allocated: set if it was not there and was allocated
+ */
+struct kvm_gmem_access {
+	enum gmem_why why;
+	gfn_t gfn;
+	bool background;
+	bool allocated;
+};
+
+/**
+ * struct kvm_gmem_conversion - one KVM_SET_MEMORY_ATTRIBUTES
+ * @start: first gfn
+ * @end: gfn after the last
+ * @attributes: to set
+ * @changed: were not all set already
+ * @wait: when waiting for slots_lock began; this and what follows are 0 unless it is traced
+ * @begin: when slots_lock was got
+ * @zap: when zapping began; then how long it took, ns
+ */
+struct kvm_gmem_conversion {
+	gfn_t start;
+	gfn_t end;
+	unsigned long attributes;
+	bool changed;
+	u64 wait;
+	u64 begin;
+	u64 zap;
+};
+
+/* Clocks of tracepoints: read only while somebody looks. */
+#define kvm_gmem_clock(event)	(trace_##event##_enabled() ? ktime_get_ns() : 0)
+
+static inline u64 kvm_gmem_since(u64 start)
+{
+	return start ? ktime_get_ns() - start : 0;
+}
+
+#ifdef CONFIG_KVM_GUEST_MEMFD
+/* guest_memfd.c */
+struct folio *kvm_gmem_get_folio(struct inode *inode, pgoff_t index, struct kvm_gmem_access *access);
+bool kvm_gmem_file_of(struct file *file, struct kvm *kvm);
+
+u64 kvm_gmem_id(struct inode *inode);
+
+/* gmem_folio.c */
+struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kvm_gmem_access *access);
+void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zeroed when);
+#endif /* CONFIG_KVM_GUEST_MEMFD */
+
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+/* gmem_convert.c */
+void kvm_gmem_convert_wait(struct kvm_gmem_conversion *conv);
+void kvm_gmem_convert_begin(struct kvm *kvm, struct kvm_gmem_conversion *conv);
+void kvm_gmem_convert_zap(struct kvm_gmem_conversion *conv);
+void kvm_gmem_convert_zapped(struct kvm_gmem_conversion *conv);
+void kvm_gmem_convert_end(struct kvm *kvm, struct kvm_gmem_conversion *conv, int ret);
+void kvm_gmem_vcpu_exit(struct kvm_vcpu *vcpu, int ret);
+#else
+static inline void kvm_gmem_vcpu_exit(struct kvm_vcpu *vcpu, int ret) {}
+#endif /* CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES */
+
+#ifdef CONFIG_GMEM_BPF
+static inline void kvm_gmem_bpf_init(struct gmem_inode *gi)
+{
+	gi->obj = NULL;
+	gi->ahead = NULL;
+}
+
+/* gmem_bpf.c */
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name);
+void kvm_gmem_bpf_evict(struct inode *inode);
+void kvm_gmem_bpf_free(struct inode *inode);
+void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m);
+void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when);
+void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
+			   struct gmem_alloc_ctx *ctx);
+long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u32 *mode,
+		    u64 *failed);
+
+/* gmem_populate.c */
+struct kvm_gmem_ahead;
+
+int kvm_gmem_populate_init(void);
+void kvm_gmem_populate_exit(void);
+struct kvm_gmem_ahead *kvm_gmem_ahead_create(struct inode *inode);
+void kvm_gmem_ahead_stop(struct inode *inode);
+void kvm_gmem_ahead_evict(struct inode *inode);
+void kvm_gmem_ahead_free(struct kvm_gmem_ahead *ahead);
+void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end);
+void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr);
+void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem);
+void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, bool to_private);
+
+/* A lookup found nothing and allocated: does the policy want more around it? */
+static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access)
+{
+	if (gmem_policy_enabled() && access->allocated)
+		kvm_gmem_prealloc(inode, access->why, index, 1);
+}
+#else
+static inline bool gmem_policy_enabled(void)
+{
+	return false;
+}
+
+static inline void kvm_gmem_bpf_init(struct gmem_inode *gi) {}
+
+static inline int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name)
+{
+	return 0;
+}
+
+static inline void kvm_gmem_bpf_evict(struct inode *inode) {}
+static inline void kvm_gmem_bpf_free(struct inode *inode) {}
+static inline void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m) {}
+static inline void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when) {}
+
+static inline void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index,
+					 const struct kvm_gmem_access *access,
+					 struct gmem_alloc_ctx *ctx)
+{
+}
+
+static inline long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
+				  u32 *mode, u64 *failed)
+{
+	return 0;
+}
+
+static inline int kvm_gmem_populate_init(void)
+{
+	return 0;
+}
+
+static inline void kvm_gmem_populate_exit(void) {}
+static inline void kvm_gmem_ahead_stop(struct inode *inode) {}
+static inline void kvm_gmem_ahead_evict(struct inode *inode) {}
+static inline void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end) {}
+static inline void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr) {}
+static inline void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem) {}
+
+static inline void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn,
+				      bool to_private)
+{
+}
+
+static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index,
+				   const struct kvm_gmem_access *access)
+{
+}
+#endif /* CONFIG_GMEM_BPF */
+
+#endif /* __KVM_GMEM_BPF_H__ */

@@ -1,0 +1,624 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Memory that a policy wants before it is used.
+ *
+ * A decision to populate is carried out by whoever asked (GMEM_HOW_NOW) or by a worker of the inode
+ * (GMEM_HOW_BACKGROUND), in chunks, each under the invalidate lock held shared.
+ *
+ * The worker holds no reference to a file. What it has to do is a short list of ranges in the inode. A punched
+ * range is cut out of the list under the invalidate lock held exclusively, and closing the last file empties
+ * the list, so nothing that was taken away is populated again. Eviction, which nothing can follow, waits for
+ * the worker. Work that a policy asked for ends with the policy.
+ *
+ * Populating ahead never fails what led to it, never invokes the OOM killer, stops at memory.high, and is
+ * paid for by the memory cgroup that created the file.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/jiffies.h>
+#include <linux/kvm_host.h>
+#include <linux/memcontrol.h>
+#include <linux/minmax.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include <trace/events/kvm_gmem.h>
+
+#include "gmem_bpf.h"
+
+/* Pages that are populated at a time: how long a punch may have to wait. */
+#define GMEM_CHUNK	64
+
+/* Ranges that can wait for the worker of an inode; more are dropped, which only means that faults do the work. */
+#define GMEM_AHEAD_RANGES	16
+
+/* A range that the worker is to populate, on behalf of @policy. */
+struct kvm_gmem_ahead_range {
+	pgoff_t start;
+	pgoff_t end;
+	pgoff_t next;
+	u64 done;
+	u64 clock;
+	enum gmem_why why;
+	struct gmem_policy *policy;
+};
+
+/* A range that @policy_id wants to hear of again when it was not converted for @ms, i.e. at @deadline. */
+struct kvm_gmem_quiet_range {
+	pgoff_t start;
+	u64 nr;
+	gfn_t gfn;
+	bool to_private;
+	u32 ms;
+	u64 policy_id;
+	unsigned long deadline;
+};
+
+/**
+ * struct kvm_gmem_ahead - background work of an inode
+ * @inode: the inode
+ * @lock: protects the lists; a leaf
+ * @work: populates @ranges
+ * @ranges: what it has to do, oldest first
+ * @nr_ranges: how many
+ * @punches: counts what was taken away; whoever populates for itself stops when it changes
+ * @stopped: the last file is closed
+ * @quiet_work: asks about @quiet when their time has come
+ * @quiet: ranges to ask about, in no order
+ * @nr_quiet: how many
+ */
+struct kvm_gmem_ahead {
+	struct inode *inode;
+	spinlock_t lock;
+	struct work_struct work;
+	struct kvm_gmem_ahead_range ranges[GMEM_AHEAD_RANGES];
+	unsigned int nr_ranges;
+	u64 punches;
+	bool stopped;
+	struct delayed_work quiet_work;
+	struct kvm_gmem_quiet_range quiet[GMEM_QUIET_RANGES];
+	unsigned int nr_quiet;
+};
+
+static struct workqueue_struct *kvm_gmem_wq;
+
+/* ---- Populating ---- */
+
+/* Populate [@start, @end), which is at most a chunk. The invalidate lock is held shared. */
+static int kvm_gmem_populate_chunk(struct inode *inode, pgoff_t start, pgoff_t end, bool background, u64 *done)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct folio *folio;
+	pgoff_t index;
+
+	if (gmem_obj_over_high(obj))
+		return -ENOMEM;
+
+	for (index = start; index < end; index = folio_next_index(folio)) {
+		struct kvm_gmem_access access = {
+			.why = GMEM_WHY_PREALLOC,
+			.gfn = GMEM_NO_GFN,
+			.background = background,
+		};
+
+		folio = kvm_gmem_get_folio(inode, index, &access);
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		if (access.allocated)
+			*done += folio_nr_pages(folio);
+		folio_unlock(folio);
+		folio_put(folio);
+	}
+	return 0;
+}
+
+static void kvm_gmem_populated(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
+			       bool background, u64 done, int ret, u64 clock)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+
+	atomic64_add(done, &obj->stats.prealloc_done);
+	trace_kvm_gmem_prealloc(obj->id, GMEM_I(inode)->tgid, start, end - start, why, background, done, ret,
+				kvm_gmem_since(clock));
+}
+
+/* Populate in the context of the VMM: until a signal, or a punch, says that it has other things to do. */
+static void kvm_gmem_populate_now(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	struct address_space *mapping = inode->i_mapping;
+	u64 punches = READ_ONCE(ahead->punches);
+	u64 clock = kvm_gmem_clock(kvm_gmem_prealloc);
+	pgoff_t index;
+	u64 done = 0;
+	int ret = 0;
+
+	for (index = start; index < end && !ret; index += GMEM_CHUNK) {
+		if (signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+
+		filemap_invalidate_lock_shared(mapping);
+		if (READ_ONCE(ahead->punches) != punches)
+			ret = -ECANCELED;
+		else
+			ret = kvm_gmem_populate_chunk(inode, index, min(index + GMEM_CHUNK, end), false, &done);
+		filemap_invalidate_unlock_shared(mapping);
+		cond_resched();
+	}
+	kvm_gmem_populated(inode, start, end, why, false, done, ret, clock);
+}
+
+/* Drop the first range. */
+static void kvm_gmem_ahead_drop(struct kvm_gmem_ahead *ahead)
+{
+	lockdep_assert_held(&ahead->lock);
+
+	memmove(&ahead->ranges[0], &ahead->ranges[1], --ahead->nr_ranges * sizeof(ahead->ranges[0]));
+}
+
+/*
+ * Take the next chunk off the list. Called under the invalidate lock held shared, so that the chunk stays what
+ * was asked for until it is populated.
+ */
+static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ahead_range *chunk)
+{
+	struct kvm_gmem_ahead_range *range = &ahead->ranges[0];
+
+	guard(spinlock)(&ahead->lock);
+
+	if (!ahead->nr_ranges)
+		return false;
+	*chunk = *range;
+	chunk->end = min(range->next + GMEM_CHUNK, range->end);
+	range->next = chunk->end;
+	return true;
+}
+
+/*
+ * The chunk is done, or failed: go on with its range, or end it. Only the worker takes ranges off the list, so
+ * it still is the first one, though it may have been cut.
+ */
+static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead, const struct kvm_gmem_ahead_range *chunk, u64 done,
+				int ret)
+{
+	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
+	struct kvm_gmem_ahead_range range;
+	bool ended;
+
+	scoped_guard(spinlock, &ahead->lock) {
+		atomic64_add(chunk->end - chunk->next, &obj->ahead_done);
+		ahead->ranges[0].done += done;
+		range = ahead->ranges[0];
+		ended = ret || range.next >= range.end;
+		if (ended)
+			kvm_gmem_ahead_drop(ahead);
+		if (!ahead->nr_ranges) {
+			atomic64_set(&obj->ahead_total, 0);
+			atomic64_set(&obj->ahead_done, 0);
+		}
+	}
+	if (!ended)
+		return;
+	kvm_gmem_populated(ahead->inode, range.start, range.end, range.why, true, range.done, ret, range.clock);
+	gmem_policy_put(range.policy);
+}
+
+static void kvm_gmem_ahead_work(struct work_struct *work)
+{
+	struct kvm_gmem_ahead *ahead = container_of(work, struct kvm_gmem_ahead, work);
+	struct address_space *mapping = ahead->inode->i_mapping;
+	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
+	struct mem_cgroup *old_memcg = set_active_memcg(obj->memcg);
+	struct kvm_gmem_ahead_range chunk;
+	bool more;
+
+	do {
+		filemap_invalidate_lock_shared(mapping);
+		more = kvm_gmem_ahead_next(ahead, &chunk);
+		if (more) {
+			u64 done = 0;
+			int ret = -ECANCELED;
+
+			if (!READ_ONCE(chunk.policy->retired))
+				ret = kvm_gmem_populate_chunk(ahead->inode, chunk.next, chunk.end, true, &done);
+			kvm_gmem_ahead_done(ahead, &chunk, done, ret);
+		}
+		filemap_invalidate_unlock_shared(mapping);
+		cond_resched();
+	} while (more);
+
+	set_active_memcg(old_memcg);
+}
+
+/* Have the worker populate [@start, @end). */
+static void kvm_gmem_populate_later(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_policy *policy = gmem_policy_get_effective(obj);
+	bool queued = false;
+
+	if (!policy)
+		return;
+
+	scoped_guard(spinlock, &ahead->lock) {
+		if (!ahead->stopped && ahead->nr_ranges < GMEM_AHEAD_RANGES) {
+			ahead->ranges[ahead->nr_ranges++] = (struct kvm_gmem_ahead_range) {
+				.start = start,
+				.end = end,
+				.next = start,
+				.why = why,
+				.policy = policy,
+				.clock = ktime_get_ns(),
+			};
+			atomic64_add(end - start, &obj->ahead_total);
+			queued = true;
+		}
+	}
+	if (queued)
+		queue_work(kvm_gmem_wq, &ahead->work);
+	else
+		gmem_policy_put(policy);
+}
+
+static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgoff_t start, u64 nr,
+				    enum gmem_why why)
+{
+	atomic64_add(nr, &GMEM_I(inode)->obj->stats.prealloc_asked);
+
+	/* mmap_lock is held for a host fault, and a vCPU should be held up for what it needs only. */
+	if (why == GMEM_WHY_HOST_FAULT || (why == GMEM_WHY_GUEST_FAULT && nr > GMEM_FAULT_NOW_PAGES))
+		how = GMEM_HOW_BACKGROUND;
+
+	if (how == GMEM_HOW_NOW)
+		kvm_gmem_populate_now(inode, start, start + nr, why);
+	else
+		kvm_gmem_populate_later(inode, start, start + nr, why);
+}
+
+/**
+ * kvm_gmem_prealloc - something happened that a policy may want to populate more for
+ * @inode: inode of the guest_memfd
+ * @why: what happened
+ * @start: first page that it is about
+ * @nr: how many pages
+ *
+ * Context: process context. If @why is %GMEM_WHY_HOST_FAULT mmap_lock and a folio may be locked, else nothing
+ * that populating needs: neither slots_lock nor the invalidate lock nor a folio.
+ */
+void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr)
+{
+	struct gmem_prealloc_ctx ctx = {
+		.start = start,
+		.nr = nr,
+		.why = why,
+		.how = GMEM_HOW_NONE,
+		.from = start,
+	};
+
+	switch (why) {
+	case GMEM_WHY_CREATE:
+	case GMEM_WHY_BIND:
+	case GMEM_WHY_CONVERT:
+	case GMEM_WHY_GUEST_FAULT:
+	case GMEM_WHY_HOST_FAULT:
+		break;
+	default:
+		/* fallocate() and populate say themselves how much they want. */
+		return;
+	}
+
+	gmem_decide_prealloc(GMEM_I(inode)->obj, &ctx);
+	if (ctx.how != GMEM_HOW_NONE)
+		kvm_gmem_populate_ahead(inode, ctx.how, ctx.from, ctx.count, why);
+}
+
+/**
+ * kvm_gmem_bound - a memory region was set
+ * @kvm: the VM; slots_lock is not held
+ * @mem: the region
+ *
+ * The file is looked up again. If another thread has put something else there, the worst that a policy can do
+ * is to populate another file of the same VM.
+ */
+void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem)
+{
+	struct file *file;
+
+	if (!gmem_policy_enabled() || !(mem->flags & KVM_MEM_GUEST_MEMFD) || !mem->memory_size)
+		return;
+
+	file = fget(mem->guest_memfd);
+	if (!file)
+		return;
+	if (kvm_gmem_file_of(file, kvm))
+		kvm_gmem_prealloc(file_inode(file), GMEM_WHY_BIND, mem->guest_memfd_offset >> PAGE_SHIFT,
+				  mem->memory_size >> PAGE_SHIFT);
+	fput(file);
+}
+
+/* ---- Conversions, and ranges that become quiet ---- */
+
+static bool kvm_gmem_quiet_overlaps(const struct kvm_gmem_quiet_range *range, pgoff_t start, u64 nr)
+{
+	return range->start < start + nr && start < range->start + range->nr;
+}
+
+/* A range that is converted again is not quiet: its time begins anew. */
+static void kvm_gmem_quiet_disturb(struct kvm_gmem_ahead *ahead, pgoff_t start, u64 nr, bool to_private)
+{
+	unsigned int i;
+
+	guard(spinlock)(&ahead->lock);
+
+	for (i = 0; i < ahead->nr_quiet; i++) {
+		struct kvm_gmem_quiet_range *range = &ahead->quiet[i];
+
+		if (kvm_gmem_quiet_overlaps(range, start, nr)) {
+			range->deadline = jiffies + msecs_to_jiffies(range->ms);
+			if (range->start == start && range->nr == nr)
+				range->to_private = to_private;
+		}
+	}
+}
+
+static void kvm_gmem_quiet_arm(struct kvm_gmem_ahead *ahead)
+{
+	unsigned long now = jiffies, first = now + MAX_JIFFY_OFFSET;
+	unsigned int i;
+
+	lockdep_assert_held(&ahead->lock);
+
+	if (!ahead->nr_quiet)
+		return;
+	for (i = 0; i < ahead->nr_quiet; i++) {
+		if (time_before(ahead->quiet[i].deadline, first))
+			first = ahead->quiet[i].deadline;
+	}
+	mod_delayed_work(kvm_gmem_wq, &ahead->quiet_work, time_after(first, now) ? first - now : 0);
+}
+
+static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_policy *policy = gmem_policy_get_effective(obj);
+	struct kvm_gmem_quiet_range *range = NULL;
+	unsigned int i;
+
+	if (!policy)
+		return;
+
+	scoped_guard(spinlock, &ahead->lock) {
+		if (ahead->stopped)
+			break;
+		for (i = 0; i < ahead->nr_quiet && !range; i++) {
+			if (ahead->quiet[i].start == ctx->start && ahead->quiet[i].nr == ctx->nr)
+				range = &ahead->quiet[i];
+		}
+		if (!range && ahead->nr_quiet == GMEM_QUIET_RANGES) {
+			atomic64_inc(&obj->stats.quiet_dropped);
+			break;
+		}
+		if (!range)
+			range = &ahead->quiet[ahead->nr_quiet++];
+		*range = (struct kvm_gmem_quiet_range) {
+			.start = ctx->start,
+			.nr = ctx->nr,
+			.gfn = ctx->gfn,
+			.to_private = ctx->to_private,
+			.ms = ctx->quiet_ms,
+			.policy_id = policy->id,
+			.deadline = jiffies + msecs_to_jiffies(ctx->quiet_ms),
+		};
+		kvm_gmem_quiet_arm(ahead);
+	}
+	gmem_policy_put(policy);
+}
+
+/* Take a range whose time has come off the list; else be woken when the next one's comes. */
+static bool kvm_gmem_quiet_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *due)
+{
+	unsigned int i;
+
+	guard(spinlock)(&ahead->lock);
+
+	for (i = 0; i < ahead->nr_quiet; i++) {
+		if (time_after_eq(jiffies, ahead->quiet[i].deadline)) {
+			*due = ahead->quiet[i];
+			ahead->quiet[i] = ahead->quiet[--ahead->nr_quiet];
+			return true;
+		}
+	}
+	kvm_gmem_quiet_arm(ahead);
+	return false;
+}
+
+static void kvm_gmem_ask_convert(struct inode *inode, struct gmem_convert_ctx *ctx)
+{
+	gmem_decide_convert(GMEM_I(inode)->obj, ctx);
+	if (ctx->how != GMEM_HOW_NONE)
+		kvm_gmem_populate_ahead(inode, ctx->how, ctx->start, ctx->nr, ctx->why);
+	if (ctx->quiet_ms)
+		kvm_gmem_quiet_add(inode, ctx);
+}
+
+static void kvm_gmem_quiet_work(struct work_struct *work)
+{
+	struct kvm_gmem_ahead *ahead = container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
+	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
+	struct kvm_gmem_quiet_range due;
+	struct gmem_policy *policy;
+
+	while (kvm_gmem_quiet_next(ahead, &due)) {
+		struct gmem_convert_ctx ctx = {
+			.start = due.start,
+			.nr = due.nr,
+			.gfn = due.gfn,
+			.to_private = due.to_private,
+			.why = GMEM_WHY_QUIET,
+			.how = GMEM_HOW_NONE,
+		};
+
+		policy = gmem_policy_get_effective(obj);
+		if (!policy)
+			continue;
+		/* Only who asked is told. What it wants is never urgent. */
+		if (policy->id == due.policy_id) {
+			gmem_decide_convert(obj, &ctx);
+			if (ctx.how != GMEM_HOW_NONE)
+				kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND, ctx.start, ctx.nr,
+							GMEM_WHY_QUIET);
+		}
+		gmem_policy_put(policy);
+	}
+}
+
+/**
+ * kvm_gmem_converted - the attributes of a bound range changed
+ * @inode: inode of the guest_memfd
+ * @start: first page
+ * @nr: how many pages
+ * @gfn: guest frame of @start
+ * @to_private: what it is now
+ *
+ * Context: process context of the VMM; slots_lock is not held.
+ */
+void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, bool to_private)
+{
+	struct gmem_convert_ctx ctx = {
+		.start = start,
+		.nr = nr,
+		.gfn = gfn,
+		.to_private = to_private,
+		.why = GMEM_WHY_CONVERT,
+		.how = GMEM_HOW_NONE,
+	};
+
+	kvm_gmem_quiet_disturb(GMEM_I(inode)->ahead, start, nr, to_private);
+	kvm_gmem_ask_convert(inode, &ctx);
+	if (to_private)
+		kvm_gmem_prealloc(inode, GMEM_WHY_CONVERT, start, nr);
+}
+
+/* ---- Life and death ---- */
+
+/* Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to faults. */
+static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_ahead_range *range = &ahead->ranges[i];
+
+	if (range->end <= start || end <= range->next)
+		return;
+	if (start > range->next)
+		range->end = start;
+	else
+		range->next = min(end, range->end);
+}
+
+/**
+ * kvm_gmem_ahead_cancel - a range is taken away: do not populate it
+ * @inode: inode of the guest_memfd; its invalidate lock is held exclusively
+ * @start: first page
+ * @end: page after the last
+ */
+void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	unsigned int i;
+
+	guard(spinlock)(&ahead->lock);
+
+	WRITE_ONCE(ahead->punches, ahead->punches + 1);
+	for (i = 0; i < ahead->nr_ranges; i++)
+		kvm_gmem_ahead_cut(ahead, i, start, end);
+}
+
+/**
+ * kvm_gmem_ahead_stop - the last file of an inode is closed: nobody needs its memory
+ * @inode: the inode
+ *
+ * Does not wait: the worker notices before its next chunk.
+ */
+void kvm_gmem_ahead_stop(struct inode *inode)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	unsigned int i;
+
+	guard(spinlock)(&ahead->lock);
+
+	ahead->stopped = true;
+	ahead->nr_quiet = 0;
+	for (i = 0; i < ahead->nr_ranges; i++)
+		ahead->ranges[i].next = ahead->ranges[i].end;
+}
+
+/**
+ * kvm_gmem_ahead_create - prepare for background work
+ * @inode: the inode
+ *
+ * Return: to be freed with kvm_gmem_ahead_free(); NULL without memory
+ */
+struct kvm_gmem_ahead *kvm_gmem_ahead_create(struct inode *inode)
+{
+	struct kvm_gmem_ahead *ahead = kzalloc_obj(*ahead, GFP_KERNEL_ACCOUNT);
+
+	if (!ahead)
+		return NULL;
+	ahead->inode = inode;
+	spin_lock_init(&ahead->lock);
+	INIT_WORK(&ahead->work, kvm_gmem_ahead_work);
+	INIT_DELAYED_WORK(&ahead->quiet_work, kvm_gmem_quiet_work);
+	return ahead;
+}
+
+/**
+ * kvm_gmem_ahead_evict - an inode is evicted: wait for its background work
+ * @inode: the inode; no locks are held
+ */
+void kvm_gmem_ahead_evict(struct inode *inode)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+
+	if (!ahead)
+		return;
+
+	kvm_gmem_ahead_stop(inode);
+	cancel_delayed_work_sync(&ahead->quiet_work);
+	/* Not cancelled but flushed: the work drops what it holds. */
+	flush_work(&ahead->work);
+}
+
+/**
+ * kvm_gmem_ahead_free - free what kvm_gmem_ahead_create() made
+ * @ahead: it, or NULL; its work has ended
+ */
+void kvm_gmem_ahead_free(struct kvm_gmem_ahead *ahead)
+{
+	kfree(ahead);
+}
+
+/**
+ * kvm_gmem_populate_init - make the workqueue
+ *
+ * Return: 0; -ENOMEM
+ */
+int kvm_gmem_populate_init(void)
+{
+	kvm_gmem_wq = alloc_workqueue("kvm_gmem", WQ_UNBOUND | WQ_FREEZABLE, 0);
+	return kvm_gmem_wq ? 0 : -ENOMEM;
+}
+
+/**
+ * kvm_gmem_populate_exit - destroy the workqueue
+ */
+void kvm_gmem_populate_exit(void)
+{
+	destroy_workqueue(kvm_gmem_wq);
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Page cache work for guest memory that needs what mm does not export to modules.
+ */
+#include <linux/export.h>
+#include <linux/gmem_policy.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/page_ref.h>
+#include <linux/pagemap.h>
+#include <linux/rcupdate_wait.h>
+#include <linux/folio_batch.h>
+#include <linux/swap.h>
+#include <linux/xarray.h>
+
+/**
+ * gmem_count_resident - count what of a file is in memory
+ * @mapping: its page cache
+ * @res: filled in
+ *
+ * The count is made from the page cache each time, because counters that are kept would be wrong as soon as
+ * a folio is split.
+ *
+ * Context: process context; the mapping must not go away meanwhile. Memory that comes and goes while this
+ * runs may be counted or not.
+ */
+void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res)
+{
+	XA_STATE(xas, &mapping->i_pages, 0);
+	struct folio *folio;
+
+	memset(res, 0, sizeof(*res));
+
+	rcu_read_lock();
+	xas_for_each(&xas, folio, ULONG_MAX) {
+		if (xas_retry(&xas, folio) || xa_is_value(folio))
+			continue;
+		/* It may be freed, and be part of something else, any time: a reference keeps its size. */
+		if (!folio_try_get(folio)) {
+			xas_reset(&xas);
+			continue;
+		}
+		if (folio != xas_reload(&xas)) {
+			folio_put(folio);
+			xas_reset(&xas);
+			continue;
+		}
+		res->folios[min(folio_order(folio), GMEM_ORDER_MAX)]++;
+		res->bytes += folio_size(folio);
+		if (folio_test_uptodate(folio))
+			res->ready += folio_size(folio);
+		folio_put(folio);
+
+		if (need_resched()) {
+			xas_pause(&xas);
+			cond_resched_rcu();
+		}
+	}
+	rcu_read_unlock();
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_count_resident, "kvm");
+
+/*
+ * Zero a locked folio that nobody else can reach. The page cache and the caller hold the only references: who
+ * else had one could still be reading what the zeroes would overwrite.
+ */
+static bool gmem_scrub_folio(struct folio *folio)
+{
+	int refs = folio_nr_pages(folio) + 1;
+	long i;
+
+	/* Never written, or not to be touched: nothing of the guest's is there to be read. */
+	if (!folio_test_uptodate(folio) || folio_contain_hwpoisoned_page(folio))
+		return true;
+
+	if (!folio_ref_freeze(folio, refs))
+		return false;
+	for (i = 0; i < folio_nr_pages(folio); i++)
+		clear_highpage(folio_page(folio, i));
+	folio_ref_unfreeze(folio, refs);
+	return true;
+}
+
+static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio, bool *drained)
+{
+	bool scrubbed;
+
+	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
+
+	scrubbed = gmem_scrub_folio(folio);
+	if (!scrubbed && !*drained) {
+		/* The usual holder of another reference is some CPU's batch of folios for the LRU. */
+		*drained = true;
+		lru_add_drain_all();
+		scrubbed = gmem_scrub_folio(folio);
+	}
+	/* Still locked: nobody has written to it since. */
+	generic_error_remove_folio(mapping, folio);
+	return scrubbed;
+}
+
+/**
+ * gmem_scrub_range - remove folios from a file, zeroing each just before it goes
+ * @mapping: its page cache
+ * @start: first page
+ * @end: page after the last
+ * @failed: set to the number of pages that went without being zeroed, because something else held a reference
+ *
+ * Folios that reach out of the range are left alone; truncation is to follow.
+ *
+ * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings gone. May
+ * sleep.
+ * Return: number of pages that were removed
+ */
+long gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end, u64 *failed)
+{
+	pgoff_t next = start;
+	struct folio_batch fbatch;
+	bool drained = false;
+	long removed = 0;
+	unsigned int i;
+
+	*failed = 0;
+	folio_batch_init(&fbatch);
+	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			struct folio *folio = fbatch.folios[i];
+
+			folio_lock(folio);
+			if (folio->mapping == mapping && folio->index >= start &&
+			    folio_next_index(folio) <= end) {
+				removed += folio_nr_pages(folio);
+				if (!gmem_remove_folio(mapping, folio, &drained))
+					*failed += folio_nr_pages(folio);
+			}
+			folio_unlock(folio);
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+	return removed;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_range, "kvm");
