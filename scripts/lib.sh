@@ -52,15 +52,17 @@ step() {
 	say "$name: done in $(($(date +%s) - start)) s"
 }
 
-# One at a time prepares and builds in $BUILD. Nested scripts inherit the lock.
+# lock WHAT: one at a time works on WHAT (tree, tools, kernel-VARIANT) in $BUILD, so that one kernel can be tested
+# while another is built. Nested scripts inherit the lock.
 lock() {
-	[ "${GMEM_LOCKED:-}" != "$BUILD" ] || return 0
-	exec 9>"$BUILD/.lock"
-	if ! flock -n 9; then
-		say "waiting: another build runs in $BUILD"
-		flock 9
+	local fd
+	case ":${GMEM_LOCKED:-}:" in *":$BUILD/$1:"*) return 0 ;; esac
+	exec {fd}>"$BUILD/.lock-$1"
+	if ! flock -n "$fd"; then
+		say "waiting: another build works on $1"
+		flock "$fd"
 	fi
-	export GMEM_LOCKED=$BUILD
+	export GMEM_LOCKED="${GMEM_LOCKED:-}:$BUILD/$1"
 }
 
 # Where Debian is, as apt on this machine knows it. No host name is written down here.

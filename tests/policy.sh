@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# For tests of policies:  . "$(dirname "$0")/policy.sh"   (which has lib.sh in it)
+#
+# A test starts with no policy, no guest memory and nothing of BPF that another test left, and ends so.
+#   VMs      vm_new NAME [CGROUP]; vm NAME 'COMMANDS of gmem_vm'; fdinfo NAME KEY; vm_end, vm_kill NAME
+#   policies load, replace, unload; counters by counted; status by js and pol
+#   events   trace_begin EVENT...; traced REGEX
+# shellcheck source=SCRIPTDIR/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+PATH=$PATH:$SELFTESTS
+# Objects that no operator has, beside the policies that are shipped
+TESTBPF=/opt/gmem/lib/gmem/test
+export GMEM_POLICY_PATH=/opt/gmem/lib/gmem/policies:$TESTBPF
+PINS=/sys/fs/bpf/gmem
+K=1024 M=$((1024 * 1024)) G=$((1024 * 1024 * 1024))
+export PATH TESTBPF PINS K M G
+
+TMP=$(mktemp -d /tmp/gmem.XXXXXX)
+cleanup "rm -rf '$TMP'"
+# A VM that died is found out by whoever talks to it.
+trap '' PIPE
+
+# ---- VMs: processes of gmem_vm that are told what to do, one command after the other ----
+
+declare -A VM_PID=() VM_IN=() VM_OUT=() VM_FD=()
+reply='' # what the last command said, after "ok NAME" or "err ERRNO ENAME NAME"
+
+# What runs beside the test must not hold the pipes to the VMs: they end when the last writer is gone.
+close_vms() {
+	local fd
+	for fd in "${VM_IN[@]}" "${VM_OUT[@]}"; do exec {fd}>&-; done
+}
+
+# vm_new NAME [CGROUP]
+vm_new() {
+	local in out
+	mkfifo "$TMP/$1.in" "$TMP/$1.out"
+	(
+		close_vms
+		if [ -n "${2:-}" ]; then echo "$BASHPID" >"$2/cgroup.procs"; fi
+		exec gmem_vm <"$TMP/$1.in" >"$TMP/$1.out" 2>"$TMP/$1.err"
+	) &
+	VM_PID[$1]=$!
+	cleanup "kill -9 $! 2>/dev/null; wait $! 2>/dev/null"
+	exec {in}>"$TMP/$1.in" {out}<"$TMP/$1.out"
+	VM_IN[$1]=$in VM_OUT[$1]=$out
+	rm -f "$TMP/$1.in" "$TMP/$1.out"
+}
+
+# One command; its status is 0 for "ok". The line is in $line.
+_vm_do() {
+	printf '%s\n' "$2" >&"${VM_IN[$1]}" || die "VM $1 is gone: $(cat "$TMP/$1.err")"
+	while :; do
+		read -r -t $((120 * ${TIME_SCALE:-1})) line <&"${VM_OUT[$1]}" ||
+			die "VM $1: no answer to '$2': $(cat "$TMP/$1.err")"
+		case $line in
+		'ok '*)
+			reply=${line#ok } reply=${reply#* }
+			if [[ $line =~ ^'ok create '.*\ fd=([0-9]+) ]]; then VM_FD[$1]=${BASH_REMATCH[1]}; fi
+			return 0
+			;;
+		'err '*)
+			reply=${line#err * * }
+			return 1
+			;;
+		esac
+	done
+}
+
+# vm NAME 'COMMAND[; COMMAND]...': each must succeed
+vm() {
+	local cmds cmd line
+	IFS=';' read -ra cmds <<<"$2"
+	for cmd in "${cmds[@]}"; do
+		_vm_do "$1" "$cmd" || die "VM $1: '$cmd': $line"
+	done
+}
+
+# vm_fails NAME ENAME COMMAND
+vm_fails() {
+	local line
+	if _vm_do "$1" "$3"; then die "VM $1: '$3' should have failed with $2: $line"; fi
+	[[ $line == "err "*" $2 "* ]] || die "VM $1: '$3' should have failed with $2: $line"
+}
+
+# vm_end NAME: it exits by itself
+vm_end() {
+	exec {VM_IN[$1]}>&- {VM_OUT[$1]}<&-
+	unset "VM_IN[$1]" "VM_OUT[$1]"
+	wait "${VM_PID[$1]}" 2>/dev/null || :
+}
+
+vm_kill() {
+	kill -9 "${VM_PID[$1]}"
+	vm_end "$1"
+}
+
+# fdinfo NAME KEY: of /proc/PID/fdinfo of the file that it created last, without "gmem-"
+fdinfo() {
+	local key value
+	while IFS=$'\t' read -r key value; do
+		if [ "$key" = "gmem-$2:" ]; then
+			echo "$value"
+			return
+		fi
+	done <"/proc/${VM_PID[$1]}/fdinfo/${VM_FD[$1]}"
+	echo none
+}
+
+# fdinfo_is NAME KEY=VALUE...
+fdinfo_is() {
+	local name=$1 pair
+	shift
+	for pair; do
+		assert_eq "$(fdinfo "$name" "${pair%%=*}")" "${pair#*=}" "fdinfo of VM $name: gmem-${pair%%=*}"
+	done
+}
+
+# ---- Policies ----
+
+quietly() { "$@" >"$TMP/quietly" 2>&1 || die "'$*' ended with $?: $(cat "$TMP/quietly")"; }
+load() { quietly gmem-policy load "$@"; }
+replace() { quietly gmem-policy replace "$@"; }
+unload() { quietly gmem-policy unload "$@"; }
+
+# js FILTER: of "gmem-policy status -j"
+js() { gmem-policy status -j | jq -r "$1"; }
+# pol NAME FILTER: of that policy
+pol() { gmem-policy show -j "$1" | jq -r ".policy | $2"; }
+# obj NAME FILTER: of the guest memory of VM NAME, as the iterator tells it
+obj() { gmem-policy show -j "${VM_PID[$1]}" | jq -r ".objects[-1] | $2"; }
+
+# policy_is VM POLICY SCOPE: in fdinfo
+policy_is() { fdinfo_is "$1" "policy=$2" "scope=$3"; }
+
+# For wait_for
+_policy_is() { [ "$(fdinfo "$1" policy)/$(fdinfo "$1" scope)" = "$2/$3" ]; }
+fdinfo_at_least() { [ "$(fdinfo "$1" "$2")" -ge "$3" ]; }
+counter_is() { [ "$(pol "$1" ".counters[] | select(.name == \"$2\").value")" = "$3" ]; }
+# No background work is left for VM NAME
+idle() { [ "$(obj "$1" .ahead.background_total)" = 0 ]; }
+
+policy_becomes() { wait_for 20 _policy_is "$@"; }
+
+declare -A _base=()
+
+# counted POLICY 'COUNTER=N ...' WHAT: by how much its own counters grew since they were last looked at. All
+# that are not named must not have moved. With no more than POLICY, only look.
+counted() {
+	local name value delta=
+	gmem-policy show -j "$1" | jq -r '.policy.counters[] | "\(.name) \(.value)"' >"$TMP/counters"
+	[ -s "$TMP/counters" ] || die "policy $1 has no counters"
+	while read -r name value; do
+		if [ "$value" != "${_base[$1.$name]:-0}" ]; then
+			delta+=" $name=$((value - ${_base[$1.$name]:-0}))"
+		fi
+		_base[$1.$name]=$value
+	done <"$TMP/counters"
+	[ $# = 1 ] || assert_eq "${delta# }" "$2" "calls of policy $1: $3"
+}
+
+# ---- Events ----
+
+TRACE=
+
+# trace_begin EVENT...: of kvm_gmem, into a buffer of our own
+trace_begin() {
+	local event
+	if [ -z "$TRACE" ]; then
+		TRACE=/sys/kernel/tracing/instances/t$$
+		mkdir "$TRACE"
+		cleanup "echo 0 >'$TRACE/events/enable'; rmdir '$TRACE'"
+		echo 8192 >"$TRACE/buffer_size_kb"
+	fi
+	echo 0 >"$TRACE/events/enable"
+	for event; do echo 1 >"$TRACE/events/kvm_gmem/kvm_gmem_$event/enable"; done
+	echo >"$TRACE/trace"
+}
+
+# traced REGEX: number of events that are like that
+traced() { grep -cE -- "$1" "$TRACE/trace" || :; }
+traced_at_least() { [ "$(traced "$1")" -ge "$2" ]; }
+# assert_traced REGEX N WHAT
+assert_traced() { assert_eq "$(traced "$1")" "$2" "${3:-events} ($1)"; }
+
+# ---- Before and after ----
+
+no_objects() { [ "$(js '.objects | length')" = 0 ]; }
+no_policies() { [ "$(js '.policies | length')" = 0 ]; }
+
+# What BPF has in the kernel; what bpftool itself needs to tell comes and goes.
+bpf_census() {
+	local what
+	for what in map prog link; do
+		bpftool -j "$what" list | jq -r --arg what "$what" '.[] |
+			select((.pids // [] | map(.comm) | index("bpftool")) | not) |
+			select(.name // "" | test("^(libbpf_|pid_iter|det_)") | not) |
+			"\($what) \(.id) \(.type) \(.name // "")"'
+	done
+}
+
+CGROUPS=/sys/fs/cgroup
+
+# cgroup PATH [FILE=VALUE]...: below the mount; removed at the end
+cgroup() {
+	local dir=$CGROUPS/$1 file
+	mkdir "$dir"
+	cleanup "rm_cgroup '$dir'"
+	echo "+memory" >"$dir/../cgroup.subtree_control"
+	shift
+	for file; do echo "${file#*=}" >"$dir/${file%%=*}"; done
+}
+
+rm_cgroup() {
+	local i
+	for ((i = 0; i < 100; i++)); do
+		if rmdir "$1" 2>/dev/null || [ ! -d "$1" ]; then return; fi
+		sleep 0.1
+	done
+	echo "$1 cannot be removed: $(cat "$1/cgroup.procs")" >&2
+}
+
+# kvm.ko goes, and comes again: nothing holds it.
+kvm_reload() {
+	local vendor
+	vendor=$(lsmod | awk '/^kvm_(amd|intel) / { print $1 }')
+	cleanup "modprobe '$vendor'"
+	wait_for 30 modprobe -r "$vendor"
+	assert_no_match "$(lsmod)" $'(^|\n)kvm' "modules that are still there"
+	modprobe "$vendor"
+}
+
+left=$(gmem-policy status --names)
+[ -z "$left" ] || die "another test left policies: $left"
+unset left
+wait_for 20 no_objects
+cleanup 'gmem-policy unload --all >/dev/null'

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* gmem-policy load and replace. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "gmem-policy.h"
+
+static int parse_flags(const char *text, __u32 *flags)
+{
+	char *copy = strdup(text), *p, *save;
+	int ret = 0;
+
+	for (p = strtok_r(copy, ",", &save); p && !ret; p = strtok_r(NULL, ",", &save)) {
+		if (!strcmp(p, "named"))
+			*flags |= FLAG_NAMED;
+		else if (!strcmp(p, "enforced"))
+			*flags |= FLAG_ENFORCED;
+		else if (!strcmp(p, "shadow"))
+			*flags |= FLAG_SHADOW;
+		else
+			ret = fail(EINVAL, "--flags %s: '%s' is none of named, enforced, shadow", text, p);
+	}
+	free(copy);
+	return ret;
+}
+
+static int check_flags(__u32 flags, __u64 cgroup)
+{
+	if ((flags & FLAG_NAMED) && cgroup)
+		return fail(EINVAL, "a named policy has no cgroup: VMMs ask for it by name");
+	if ((flags & FLAG_NAMED) && (flags & (FLAG_ENFORCED | FLAG_SHADOW)))
+		return fail(EINVAL, "a named policy is neither enforced nor a shadow");
+	if ((flags & FLAG_ENFORCED) && (flags & FLAG_SHADOW))
+		return fail(EINVAL, "a shadow is never applied, so it cannot be enforced");
+	return 0;
+}
+
+static int open_policy(struct object *object, const char *name)
+{
+	char *path, base[256];
+	int i, ret;
+
+	if (object_find(name, &path))
+		return -1;
+	ret = object_open(object, path);
+	if (!ret && (opt.as || !object->name[0])) {
+		snprintf(base, sizeof(base), "%s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+		base[strcspn(base, ".")] = '\0';
+		ret = object_rename(object, opt.as ?: base);
+	}
+	free(path);
+
+	for (i = 0; i < opt.nr_sets && !ret; i++)
+		ret = values_set(&object->tunables, fmt("policy '%s'", object->name), opt.sets[i]);
+	return ret;
+}
+
+static const char *scope_text(__u32 flags, __u64 cgroup)
+{
+	struct policy_rec rec = { .flags = flags, .cgroup_id = cgroup };
+
+	return policy_scope(&rec);
+}
+
+static int fail_held(const struct object *object, const struct policy_rec *held)
+{
+	const char *age = fmt_age(boottime_ns() - held->attached_ns);
+
+	if (!strcmp(held->name, object->name)) {
+		fail(EEXIST, "a policy called '%s' is loaded already (scope: %s), by %s, %s ago", held->name,
+		     policy_scope(held), policy_loader(held), age);
+		fail_hint("To swap it without a gap: gmem-policy replace %s. To remove it: gmem-policy unload %s. "
+			  "To load beside it, in another scope: --as OTHER_NAME.", held->name, held->name);
+	} else {
+		fail(EEXIST, "the scope '%s' has a policy already: '%s', loaded by %s, %s ago",
+		     scope_text(object->flags & FLAG_SHADOW, object->cgroup), held->name, policy_loader(held),
+		     age);
+		fail_hint("To remove it: gmem-policy unload %s. To swap it without a gap: gmem-policy replace "
+			  "POLICY --as %s. To load beside it: --cgroup PATH, or --flags named or shadow.",
+			  held->name, held->name);
+	}
+	return -1;
+}
+
+/* Why the kernel did not attach @object. */
+static int fail_attach(const struct object *object, int err)
+{
+	const struct policy_rec *held;
+	struct kern kern;
+
+	switch (err) {
+	case EPERM:
+		fail(err, "'%s' was not attached: not permitted", object->name);
+		fail_hint("It takes CAP_BPF and CAP_SYS_ADMIN in the initial user namespace.");
+		return -1;
+	case EACCES:
+		fail(err, "'%s' was not attached: policies are switched off on this host", object->name);
+		fail_hint("The kernel was booted with gmem_bpf=off; boot it without.");
+		return -1;
+	case EOPNOTSUPP:
+		fail(err, "'%s' was not attached: the kernel does not know its abi_version (%u) or its flags (0x%x)",
+		     object->name, object->abi, object->flags);
+		fail_hint("Compile it against this kernel's gmem_policy.bpf.h; this gmem-policy is for ABI %d.",
+			  POLICY_ABI);
+		return -1;
+	case ENOENT:
+		return fail(err, "'%s' was not attached: its cgroup (%llu) is gone", object->name, object->cgroup);
+	case EEXIST:
+		if (kern_read_policies(&kern))
+			return -1;
+		held = kern_holder(&kern, object->name, object->flags, object->cgroup);
+		if (held)
+			fail_held(object, held);
+		else
+			fail(err, "'%s' was not attached: its name or scope was taken a moment ago; try again",
+			     object->name);
+		kern_free(&kern);
+		return -1;
+	default:
+		return fail(err, "'%s' was not attached: %s", object->name, strerror(err));
+	}
+}
+
+/* ---- Dry run ---- */
+
+/* As the kernel ranks policies for an object; 0 if the object is not in scope. */
+static unsigned int rank(const struct obj_rec *obj, const char *name, __u32 flags, __u64 cgroup)
+{
+	unsigned int depth = 0;
+	int above;
+
+	if (flags & FLAG_NAMED)
+		return strcmp(name, obj->asked_name) ? 0 : 1U << 16;
+	if (cgroup) {
+		above = obj_cgroup_depth(obj, cgroup);
+		if (above < 0)
+			return 0;
+		depth = obj->nr_cgroups - above;
+	}
+	return (flags & FLAG_ENFORCED ? 1U << 24 : 1) + depth;
+}
+
+static unsigned int rank_of(const struct kern *kern, const struct obj_rec *obj, __u64 policy_id)
+{
+	const struct policy_rec *rec = kern_policy(kern, policy_id);
+
+	return rec ? rank(obj, rec->name, rec->flags, rec->cgroup_id) : 0;
+}
+
+/* What loading would change for @obj; NULL if it is not in scope. */
+static const char *effect(const struct kern *kern, const struct object *object, const struct obj_rec *obj,
+			  const struct policy_rec *old, bool *affected)
+{
+	unsigned int mine = rank(obj, object->name, object->flags, object->cgroup);
+	bool shadow = object->flags & FLAG_SHADOW;
+
+	*affected = false;
+	if (!mine)
+		return NULL;
+	if (old)
+		*affected = obj->policy_id == old->id || obj->shadow_id == old->id ||
+			    (old->tripped && mine > rank_of(kern, obj, shadow ? obj->shadow_id : obj->policy_id));
+	else
+		*affected = mine > rank_of(kern, obj, shadow ? obj->shadow_id : obj->policy_id);
+
+	if (shadow)
+		return *affected ? fmt("shadowed beside %s", obj->policy) : fmt("keeps its shadow %s", obj->shadow);
+	return *affected ? fmt("%s -> %s", obj->policy, object->name) : fmt("keeps %s", obj_scope(kern, obj));
+}
+
+static void dry_run_json(const struct kern *kern, struct object *object, const struct policy_rec *old)
+{
+	json_object *root = json_root(), *o = json_object_new_object(), *list = json_object_new_array();
+	bool affected;
+	int i;
+
+	json_str(o, "name", object->name);
+	json_str(o, "file", object->path);
+	json_str(o, "scope", scope_text(object->flags, object->cgroup));
+	json_str(o, "verifier", "accepted");
+	json_str(o, "replaces", old ? old->name : NULL);
+	json_object_object_add(o, "tunables", values_json(&object->tunables, true));
+	for (i = 0; i < kern->nr_objs; i++) {
+		const struct obj_rec *obj = &kern->objs[i];
+		const char *what = effect(kern, object, obj, old, &affected);
+		json_object *entry;
+
+		if (!what)
+			continue;
+		entry = obj_json(kern, obj);
+		json_flag(entry, "affected", affected);
+		json_str(entry, "effect", what);
+		json_object_array_add(list, entry);
+	}
+	json_object_object_add(o, "objects", list);
+	json_object_object_add(root, "dry_run", o);
+	print_json(root);
+}
+
+static void dry_run_text(const struct kern *kern, struct object *object, const struct policy_rec *old)
+{
+	struct table *t = table_new(">  OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "EFFECT", NULL);
+	int i, in_scope = 0, nr_affected = 0;
+	char comm[32], *text;
+	bool affected;
+
+	printf("%s '%s' from %s\n", old ? "replacement of" : "policy", object->name, object->path);
+	printf("  verifier   accepted\n");
+	printf("  scope      %s\n", scope_text(object->flags, object->cgroup));
+	if (object->tunables.nr) {
+		text = values_text(&object->tunables, true);
+		printf("\n%s", text);
+		free(text);
+	}
+
+	for (i = 0; i < kern->nr_objs; i++) {
+		const struct obj_rec *obj = &kern->objs[i];
+		const char *what = effect(kern, object, obj, old, &affected);
+
+		if (!what)
+			continue;
+		in_scope++;
+		nr_affected += affected;
+		table_row(t, fmt("%llu", obj->id), fmt("%u", obj->tgid),
+			  process_name(obj->tgid, comm, sizeof(comm)), fmt_size(obj->size),
+			  fmt_size(obj->resident), what);
+	}
+	text = table_text(t);
+	printf("\n%d of %d guest memory objects in scope, %d would come under it\n", in_scope, kern->nr_objs,
+	       nr_affected);
+	if (in_scope)
+		printf("%s", text);
+	free(text);
+	printf("\nNothing was attached (--dry-run).\n");
+}
+
+static int dry_run(struct object *object, const struct policy_rec *old)
+{
+	const struct policy_rec *held;
+	struct kern kern;
+	int ret = 0;
+
+	if (kill_switch())
+		return fail_attach(object, EACCES);
+	if (object_arm(object))
+		return fail_attach(object, errno);
+	if (kern_read(&kern))
+		return -1;
+	held = old ? NULL : kern_holder(&kern, object->name, object->flags, object->cgroup);
+	if (held)
+		ret = fail_held(object, held);
+	else if (opt.json)
+		dry_run_json(&kern, object, old);
+	else
+		dry_run_text(&kern, object, old);
+	kern_free(&kern);
+	return ret;
+}
+
+/* ---- Attach and replace ---- */
+
+/* Wait until the policy is where it should be, and say so. */
+static int finish(const struct object *object, const char *verb)
+{
+	struct bpf_map_info info = {};
+	struct policy_rec rec = {};
+	__u32 len = sizeof(info);
+	struct kern kern;
+	json_object *root;
+	int ret;
+
+	if (bpf_map_get_info_by_fd(bpf_map__fd(object->map), &info, &len))
+		return fail(errno, "'%s' is attached, but its map cannot be read: %s", object->name, strerror(errno));
+	ret = wait_attached(object->name, info.id, &rec, opt.timeout);
+	if (ret < 0)
+		return ret;
+
+	if (opt.json) {
+		if (kern_read(&kern))
+			return -1;
+		root = json_root();
+		json_object_object_add(root, verb, policy_json(&kern, &rec));
+		print_json(root);
+		kern_free(&kern);
+		return ret;
+	}
+	printf("%s '%s' (scope: %s), %s %u guest memory object%s\n", verb, object->name, policy_scope(&rec),
+	       rec.flags & FLAG_SHADOW ? "beside the policies of" : "effective for", rec.objects,
+	       rec.objects == 1 ? "" : "s");
+	if (ret == EXIT_TRIPPED)
+		printf("It was disabled at once: %s. 'gmem-policy unload %s' removes it.\n", rec.trip_reason,
+		       object->name);
+	if (ret == EXIT_TIMEOUT)
+		printf("The kernel has not reached all of them yet; 'gmem-policy status' shows how far it is.\n");
+	return ret;
+}
+
+static int attach(struct object *object)
+{
+	int fd, ret;
+
+	if (pin_prepare())
+		return -1;
+	if (object_arm(object))
+		return fail_attach(object, errno);
+	fd = bpf_link_create(bpf_map__fd(object->map), 0, BPF_STRUCT_OPS, NULL);
+	if (fd < 0)
+		return fail_attach(object, errno);
+
+	/* Unless it is pinned, the policy goes with the last file descriptor of its link. */
+	ret = pin_link(fd, object->name);
+	close(fd);
+	return ret ?: finish(object, "loaded");
+}
+
+int cmd_load(int argc, char **argv)
+{
+	struct object object = {};
+	__u64 cgroup;
+	__u32 flags;
+	int ret;
+
+	(void)argc;
+	ret = open_policy(&object, argv[0]);
+	if (ret)
+		goto out;
+
+	flags = object.flags;
+	cgroup = object.cgroup;
+	ret = -1;
+	if (opt.flags) {
+		flags = 0;
+		if (parse_flags(opt.flags, &flags))
+			goto out;
+	}
+	if (opt.cgroup && cgroup_find(opt.cgroup, &cgroup))
+		goto out;
+	if (check_flags(flags, cgroup) || kern_supported())
+		goto out;
+	object_scope(&object, flags, cgroup);
+
+	ret = object_load(&object);
+	if (!ret)
+		ret = opt.dry_run ? dry_run(&object, NULL) : attach(&object);
+out:
+	object_close(&object);
+	return ret;
+}
+
+static int swap(struct object *object, const struct policy_rec *old)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_REPLACE);
+	int link, old_map, err;
+	__u32 link_id;
+	bool pinned;
+
+	if (object_arm(object))
+		return fail_attach(object, errno);
+	link = link_find(old, &link_id, &pinned);
+	if (link < 0)
+		return -1;
+	old_map = bpf_map_get_fd_by_id(old->map_id);
+	opts.old_map_fd = old_map;
+	err = old_map < 0 || bpf_link_update(link, bpf_map__fd(object->map), &opts) ? errno : 0;
+	if (old_map >= 0)
+		close(old_map);
+	close(link);
+
+	if (err == EPERM || err == ENOENT || err == ENOLINK)
+		return fail(EBUSY, "'%s' was replaced or unloaded by someone else meanwhile; nothing was changed",
+			    old->name);
+	return err ? fail_attach(object, err) : finish(object, "replaced");
+}
+
+int cmd_replace(int argc, char **argv)
+{
+	struct kern kern = {};
+	const struct policy_rec *old;
+	struct object object = {};
+	int ret;
+
+	(void)argc;
+	ret = open_policy(&object, argv[0]);
+	if (ret)
+		goto out;
+
+	ret = kern_read_policies(&kern);
+	if (ret)
+		goto out;
+	old = kern_attached(&kern, object.name);
+	if (!old) {
+		ret = fail(ENOENT, "no policy called '%s' is loaded", object.name);
+		fail_hint("'gmem-policy status' shows what is; --as NAME says which to replace.");
+		goto out;
+	}
+	if (opt.expect && opt.expect != old->id) {
+		ret = fail(EBUSY, "'%s' is policy %llu now, not %llu as expected; nothing was changed", old->name,
+			   old->id, opt.expect);
+		goto out;
+	}
+
+	object_scope(&object, old->flags, old->cgroup_id);
+	ret = object_load(&object);
+	if (!ret)
+		ret = opt.dry_run ? dry_run(&object, old) : swap(&object, old);
+out:
+	kern_free(&kern);
+	object_close(&object);
+	return ret;
+}

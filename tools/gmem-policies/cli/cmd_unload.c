@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* gmem-policy unload and wait. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "gmem-policy.h"
+
+static int unload(const struct policy_rec *rec, json_object *done)
+{
+	json_object *o;
+	__u32 link_id;
+	bool pinned;
+	int fd, ret;
+
+	fd = link_find(rec, &link_id, &pinned);
+	if (fd < 0)
+		return -1;
+	ret = bpf_link_detach(fd);
+	if (ret)
+		fail(errno, "'%s' cannot be detached: %s", rec->name, strerror(errno));
+	close(fd);
+	if (ret)
+		return -1;
+	pin_remove(rec->name, link_id);
+
+	ret = wait_settled(rec->id, opt.timeout);
+	if (ret < 0)
+		return ret;
+	if (opt.json) {
+		o = json_object_new_object();
+		json_str(o, "name", rec->name);
+		json_num(o, "id", rec->id);
+		json_flag(o, "pinned", pinned);
+		json_flag(o, "settled", ret == EXIT_OK);
+		json_object_object_add(o, "loaded_by", loader_json(rec));
+		json_object_array_add(done, o);
+		return ret;
+	}
+
+	printf("unloaded '%s' (scope: %s)\n", rec->name, policy_scope(rec));
+	if (!pinned)
+		printf("It was not pinned in " PIN_DIR ": its link (%u) is pinned or held elsewhere, now without effect.\n",
+		       link_id);
+	if (ret == EXIT_TIMEOUT)
+		printf("Objects are still leaving it; 'gmem-policy status' shows how many.\n");
+	return ret;
+}
+
+static int unload_all(const struct kern *kern, json_object *done)
+{
+	int i, one, ret = EXIT_OK, nr = 0;
+
+	for (i = 0; i < kern->nr_policies; i++) {
+		if (kern->policies[i].detached)
+			continue;
+		one = unload(&kern->policies[i], done);
+		if (one < 0)
+			return one;
+		if (one)
+			ret = one;
+		nr++;
+	}
+	if (!nr && !opt.json)
+		printf("no policy is loaded\n");
+	return ret;
+}
+
+int cmd_unload(int argc, char **argv)
+{
+	const struct policy_rec *rec;
+	json_object *root, *done;
+	struct kern kern;
+	int ret;
+
+	if (!!argc == opt.all)
+		return usage_error("usage: gmem-policy unload NAME|--all");
+	if (kern_read_policies(&kern))
+		return -1;
+
+	done = json_object_new_array();
+	if (opt.all) {
+		ret = unload_all(&kern, done);
+	} else {
+		rec = kern_attached(&kern, argv[0]);
+		if (rec) {
+			ret = unload(rec, done);
+		} else if (name_valid(argv[0]) && pin_remove(argv[0], 0)) {
+			ret = EXIT_OK;
+			if (!opt.json)
+				printf("'%s' was detached by other means; its pin is removed\n", argv[0]);
+		} else {
+			ret = fail(ENOENT, "no policy called '%s' is loaded", argv[0]);
+			fail_hint("'gmem-policy status' shows what is.");
+		}
+	}
+	kern_free(&kern);
+
+	if (!opt.json || ret < 0) {
+		json_object_put(done);
+		return ret;
+	}
+	root = json_root();
+	json_object_object_add(root, "unloaded", done);
+	print_json(root);
+	return ret;
+}
+
+/* What became of the policy @name: an exit code, or -2 while it is loaded and well. */
+static int look(const char *name, char *reason, size_t size, bool *seen)
+{
+	const struct policy_rec *rec;
+	struct kern kern;
+	int ret = -2;
+
+	if (kern_read_policies(&kern))
+		return -1;
+	rec = kern_attached(&kern, name);
+	if (!rec) {
+		ret = EXIT_OK;
+	} else {
+		*seen = true;
+		if (rec->tripped) {
+			snprintf(reason, size, "%s", rec->trip_reason);
+			ret = EXIT_TRIPPED;
+		}
+	}
+	kern_free(&kern);
+	return ret;
+}
+
+int cmd_wait(int argc, char **argv)
+{
+	static const char *const results[] = {
+		[EXIT_OK] = "unloaded", [EXIT_TRIPPED] = "tripped", [EXIT_TIMEOUT] = "timeout",
+	};
+	double begin = now_s();
+	char reason[64] = "";
+	bool seen = false;
+	json_object *root, *o;
+	int ret;
+
+	(void)argc;
+	for (;;) {
+		ret = look(argv[0], reason, sizeof(reason), &seen);
+		if (ret == -1)
+			return ret;
+		if (!seen) {
+			fail(ENOENT, "no policy called '%s' is loaded", argv[0]);
+			fail_hint("'gmem-policy status' shows what is.");
+			return -1;
+		}
+		if (ret != -2)
+			break;
+		if (opt.timeout >= 0 && now_s() - begin >= opt.timeout) {
+			ret = EXIT_TIMEOUT;
+			break;
+		}
+		usleep(200000);
+	}
+
+	if (opt.json) {
+		root = json_root();
+		o = json_object_new_object();
+		json_str(o, "name", argv[0]);
+		json_str(o, "result", results[ret]);
+		json_str(o, "reason", ret == EXIT_TRIPPED ? reason : NULL);
+		json_object_object_add(root, "wait", o);
+		print_json(root);
+	} else if (ret == EXIT_TRIPPED) {
+		printf("'%s' was tripped: %s\n", argv[0], reason);
+	} else {
+		printf("'%s': %s\n", argv[0], results[ret]);
+	}
+	return ret;
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Iterators over gmem policies and gmem objects: one record for each. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "introspect.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* Too large for the stack. Only the process that loaded the programs runs them, one at a time. */
+struct policy_rec policy_rec;
+struct obj_rec obj_rec;
+
+SEC("iter/gmem_policy")
+int dump_policy(struct bpf_iter__gmem_policy *ctx)
+{
+	struct gmem_policy *policy = ctx->policy;
+	struct policy_rec *rec = &policy_rec;
+	const struct gmem_policy_ops *ops;
+
+	if (!policy)
+		return 0;
+
+	ops = policy->ops;
+	rec->id = policy->id;
+	rec->cgroup_id = BPF_CORE_READ(ops, cgroup_id);
+	rec->attached_ns = policy->attached_ns;
+	rec->tag = policy->tag;
+	bpf_core_read(&rec->decisions, sizeof(rec->decisions), &policy->stats.decisions);
+	rec->fits = policy->stats.fits;
+	rec->clamps = policy->stats.clamps;
+	rec->declines = policy->stats.declines;
+	rec->map_id = policy->map_id;
+	rec->flags = BPF_CORE_READ(ops, flags);
+	rec->uid = policy->uid;
+	rec->pid = policy->pid;
+	rec->objects = policy->objects.counter;
+	rec->tripped = policy->tripped;
+	rec->detached = policy->detached;
+	rec->walked = policy->walked;
+	BPF_CORE_READ_STR_INTO(&rec->name, ops, name);
+	BPF_CORE_READ_STR_INTO(&rec->trip_reason, policy, trip_reason);
+	BPF_CORE_READ_STR_INTO(&rec->comm, policy, comm);
+
+	bpf_seq_write(ctx->meta->seq, rec, sizeof(*rec));
+	return 0;
+}
+
+static void note_cgroups(struct gmem_obj *obj, struct obj_rec *rec)
+{
+	const __u32 self = bpf_core_field_offset(struct cgroup, self);
+	struct cgroup *cgrp = BPF_CORE_READ(obj, cgrp);
+	struct cgroup_subsys_state *css;
+	__u32 i;
+
+	for (i = 0; i < REC_CGROUPS && cgrp; i++) {
+		rec->cgroups[i] = BPF_CORE_READ(cgrp, kn, id);
+		css = BPF_CORE_READ(cgrp, self.parent);
+		cgrp = css ? (void *)css - self : NULL;
+	}
+	rec->nr_cgroups = i;
+}
+
+SEC("iter/gmem_obj")
+int dump_obj(struct bpf_iter__gmem_obj *ctx)
+{
+	struct gmem_obj_report *report = ctx->report;
+	struct gmem_obj *obj = ctx->obj;
+	struct obj_rec *rec = &obj_rec;
+
+	if (!obj || !report)
+		return 0;
+
+	rec->id = obj->id;
+	rec->size = obj->size;
+	note_cgroups(obj, rec);
+	rec->policy_id = report->policy_id;
+	rec->shadow_id = report->shadow_id;
+	rec->resident = report->resident.bytes;
+	rec->ready = report->resident.ready;
+	bpf_core_read(&rec->folios, sizeof(rec->folios), &report->resident.folios);
+	rec->ahead_total = report->ahead_total;
+	rec->ahead_done = report->ahead_done;
+	bpf_core_read(&rec->zeroed, sizeof(rec->zeroed), &obj->stats.zeroed);
+	rec->decisions = obj->stats.decisions.counter;
+	rec->fits = obj->stats.fits.counter;
+	rec->clamps = obj->stats.clamps.counter;
+	rec->faults = obj->stats.faults.counter;
+	rec->prealloc_asked = obj->stats.prealloc_asked.counter;
+	rec->prealloc_done = obj->stats.prealloc_done.counter;
+	rec->scrub_failed = obj->stats.scrub_failed.counter;
+	rec->quiet_dropped = obj->stats.quiet_dropped.counter;
+	rec->cookie = obj->cookie;
+	rec->flags = obj->flags;
+	rec->tgid = obj->tgid;
+	rec->scope = report->scope;
+	BPF_CORE_READ_STR_INTO(&rec->asked_name, obj, asked_name);
+	BPF_CORE_READ_STR_INTO(&rec->policy, report, policy);
+	BPF_CORE_READ_STR_INTO(&rec->shadow, report, shadow);
+
+	bpf_seq_write(ctx->meta->seq, rec, sizeof(*rec));
+	return 0;
+}
