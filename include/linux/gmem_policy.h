@@ -541,8 +541,21 @@ struct gmem_obj_report {
 	u64 ahead_done;
 };
 
+/**
+ * struct gmem_scrubbed - what scrubbing a range did
+ * @zeroed: pages that were zeroed
+ * @failed: pages that went as they were, because something else held a reference
+ *
+ * Pages that never were zeroed or written, and poisoned ones, are neither.
+ */
+struct gmem_scrubbed {
+	u64 zeroed;
+	u64 failed;
+};
+
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
-long gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end, u64 *failed);
+void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		      struct gmem_scrubbed *scrubbed);
 
 #ifdef CONFIG_GMEM_BPF
 DECLARE_STATIC_KEY_FALSE(gmem_policy_key);

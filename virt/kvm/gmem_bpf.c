@@ -139,13 +139,13 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
  * @start: first page
  * @end: page after the last
  * @why: %GMEM_WHY_PUNCH, the invalidate lock is held for writing, or %GMEM_WHY_EVICT
- * @mode: set to enum gmem_free_mode
  * @failed: set to the number of pages that should have been scrubbed and could not be
  *
- * Return: number of pages that were removed; the caller truncates what is left
+ * The caller truncates what is left.
+ *
+ * Return: enum gmem_free_mode
  */
-long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u32 *mode,
-		    u64 *failed)
+u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u64 *failed)
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_free_ctx ctx = {
@@ -154,27 +154,27 @@ long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_w
 		.why = why,
 		.mode = GMEM_FREE_GIVE_BACK,
 	};
+	struct gmem_scrubbed scrubbed;
 	u64 clock;
-	long nr;
 
 	/* An inode that came to nothing while it was created, or the root of the file system. */
 	if (!obj)
-		return 0;
+		return ctx.mode;
 
 	gmem_decide_free(obj, &ctx);
-	*mode = ctx.mode;
 	if (ctx.mode != GMEM_FREE_SCRUB)
-		return 0;
+		return ctx.mode;
 
 	clock = kvm_gmem_clock(kvm_gmem_zero);
-	nr = gmem_scrub_range(inode->i_mapping, start, end, failed);
-	atomic64_add(*failed, &obj->stats.scrub_failed);
-	if (nr > *failed) {
-		kvm_gmem_bpf_zeroed(inode, (nr - *failed) << PAGE_SHIFT, GMEM_ZEROED_FREE);
-		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, nr - *failed, GMEM_ZEROED_FREE,
+	gmem_scrub_range(inode->i_mapping, start, end, &scrubbed);
+	*failed = scrubbed.failed;
+	atomic64_add(scrubbed.failed, &obj->stats.scrub_failed);
+	if (scrubbed.zeroed) {
+		kvm_gmem_bpf_zeroed(inode, scrubbed.zeroed << PAGE_SHIFT, GMEM_ZEROED_FREE);
+		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, scrubbed.zeroed, GMEM_ZEROED_FREE,
 				    kvm_gmem_since(clock));
 	}
-	return nr;
+	return ctx.mode;
 }
 
 static const char *const kvm_gmem_scopes[] = {

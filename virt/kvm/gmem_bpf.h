@@ -99,8 +99,7 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m);
 void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when);
 void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
 			   struct gmem_alloc_ctx *ctx);
-long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u32 *mode,
-		    u64 *failed);
+u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u64 *failed);
 
 /* gmem_populate.c */
 struct kvm_gmem_ahead;
@@ -146,10 +145,10 @@ static inline void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index,
 {
 }
 
-static inline long kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
-				  u32 *mode, u64 *failed)
+static inline u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
+				 u64 *failed)
 {
-	return 0;
+	return GMEM_FREE_GIVE_BACK;
 }
 
 static inline int kvm_gmem_populate_init(void)

@@ -69,10 +69,6 @@ static bool gmem_scrub_folio(struct folio *folio)
 	int refs = folio_nr_pages(folio) + 1;
 	long i;
 
-	/* Never written, or not to be touched: nothing of the guest's is there to be read. */
-	if (!folio_test_uptodate(folio) || folio_contain_hwpoisoned_page(folio))
-		return true;
-
 	if (!folio_ref_freeze(folio, refs))
 		return false;
 	for (i = 0; i < folio_nr_pages(folio); i++)
@@ -81,22 +77,31 @@ static bool gmem_scrub_folio(struct folio *folio)
 	return true;
 }
 
-static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio, bool *drained)
+static void gmem_remove_folio(struct address_space *mapping, struct folio *folio, bool *drained,
+			      struct gmem_scrubbed *scrubbed)
 {
-	bool scrubbed;
+	bool zeroed;
 
 	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 
-	scrubbed = gmem_scrub_folio(folio);
-	if (!scrubbed && !*drained) {
+	/* Never written, or not to be touched: nothing of the guest's is there to be read. */
+	if (!folio_test_uptodate(folio) || folio_contain_hwpoisoned_page(folio))
+		goto remove;
+
+	zeroed = gmem_scrub_folio(folio);
+	if (!zeroed && !*drained) {
 		/* The usual holder of another reference is some CPU's batch of folios for the LRU. */
 		*drained = true;
 		lru_add_drain_all();
-		scrubbed = gmem_scrub_folio(folio);
+		zeroed = gmem_scrub_folio(folio);
 	}
+	if (zeroed)
+		scrubbed->zeroed += folio_nr_pages(folio);
+	else
+		scrubbed->failed += folio_nr_pages(folio);
+remove:
 	/* Still locked: nobody has written to it since. */
 	generic_error_remove_folio(mapping, folio);
-	return scrubbed;
 }
 
 /**
@@ -104,23 +109,22 @@ static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio
  * @mapping: its page cache
  * @start: first page
  * @end: page after the last
- * @failed: set to the number of pages that went without being zeroed, because something else held a reference
+ * @scrubbed: what was done
  *
  * Folios that reach out of the range are left alone; truncation is to follow.
  *
  * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings gone. May
  * sleep.
- * Return: number of pages that were removed
  */
-long gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end, u64 *failed)
+void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		      struct gmem_scrubbed *scrubbed)
 {
-	pgoff_t next = start;
 	struct folio_batch fbatch;
 	bool drained = false;
-	long removed = 0;
+	pgoff_t next = start;
 	unsigned int i;
 
-	*failed = 0;
+	memset(scrubbed, 0, sizeof(*scrubbed));
 	folio_batch_init(&fbatch);
 	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
 		for (i = 0; i < folio_batch_count(&fbatch); i++) {
@@ -128,16 +132,12 @@ long gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 
 			folio_lock(folio);
 			if (folio->mapping == mapping && folio->index >= start &&
-			    folio_next_index(folio) <= end) {
-				removed += folio_nr_pages(folio);
-				if (!gmem_remove_folio(mapping, folio, &drained))
-					*failed += folio_nr_pages(folio);
-			}
+			    folio_next_index(folio) <= end)
+				gmem_remove_folio(mapping, folio, &drained, scrubbed);
 			folio_unlock(folio);
 		}
 		folio_batch_release(&fbatch);
 		cond_resched();
 	}
-	return removed;
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_range, "kvm");
