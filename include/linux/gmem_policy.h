@@ -189,6 +189,7 @@ struct gmem_obj_ctx {
  * @order: decision: folio order, 0 to the order of a PMD; above max_order it is fitted
  * @node: decision: preferred NUMA node, or %GMEM_NO_NODE; mbind() and cpusets go before it
  * @zero: decision: enum gmem_zero
+ * @asked: the kernel's: @order as the policy left it, before it is fitted
  *
  * The decisions hold the built-in answer (0, %GMEM_NO_NODE, %GMEM_ZERO_FIRST_USE) when the op is called.
  */
@@ -201,6 +202,7 @@ struct gmem_alloc_ctx {
 	__u32 order;
 	__s32 node;
 	__u32 zero;
+	__u32 asked;
 };
 
 /**
@@ -301,6 +303,9 @@ struct gmem_policy_ops {
 	__u32 flags;
 	char name[GMEM_POLICY_NAME_LEN];
 };
+
+/* Populating ahead leaves this part of a memory cgroup's memory.max (and at least 1 MiB) alone: 1/32. */
+#define GMEM_MEMCG_RESERVE	32
 
 /* Nonsensical decisions after which a policy is disabled ("tripped"). */
 #define GMEM_TRIP_LIMIT		64
@@ -443,7 +448,7 @@ struct gmem_obj_stats {
  * @cgroup_id: id of @cgrp
  * @cgrp: cgroup that created it; held
  * @memcg: memory cgroup that created it, which pays for what is populated in the background; held
- * @mems_allowed: nodes that its creator was allowed
+ * @mems_allowed: nodes that its creator was allowed; a decision for another is fitted
  * @asked_name: policy that the VMM named, or empty
  * @lock: serializes changes of @policy, @shadow and @mapping, and with them init and exit
  * @policy: the effective one, NULL for built in; read under RCU
@@ -453,7 +458,8 @@ struct gmem_obj_stats {
  * @cookie: of @policy
  * @shadow_cookie: of @shadow
  * @declined: ids of the policies whose init declined the object
- * @mapping: its page cache; NULL when it is being evicted; under @lock
+ * @mapping: its page cache; NULL when it is being evicted. Written under @lock and @mapping_lock
+ * @mapping_lock: keeps @mapping for readers that walk it
  * @module: the hypervisor's glue, pinned until gmem_obj_release()
  * @refs: references
  * @ahead_total: pages of background work since it was last idle
@@ -480,6 +486,7 @@ struct gmem_obj {
 	u64 shadow_cookie;
 	struct xarray declined;
 	struct address_space *mapping;
+	struct mutex mapping_lock;
 	struct module *module;
 	refcount_t refs;
 	atomic64_t ahead_total;
@@ -554,6 +561,7 @@ struct gmem_scrubbed {
 };
 
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
+void gmem_scrub_prepare(void);
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		      struct gmem_scrubbed *scrubbed);
 
@@ -584,8 +592,10 @@ void gmem_decide_free(struct gmem_obj *obj, struct gmem_free_ctx *ctx);
 int gmem_call_init(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_call_exit(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report);
+void gmem_obj_resident(struct gmem_obj *obj, struct gmem_resident *res);
 
-bool gmem_obj_over_high(struct gmem_obj *obj);
+struct mem_cgroup *gmem_obj_memcg(struct gmem_obj *obj);
+bool gmem_obj_memory_short(struct gmem_obj *obj);
 #endif /* CONFIG_GMEM_BPF */
 
 #endif /* _LINUX_GMEM_POLICY_H */

@@ -72,6 +72,7 @@ static struct gmem_verdict gmem_check_alloc(struct gmem_obj *obj, struct gmem_al
 {
 	struct gmem_verdict verdict = {};
 
+	ctx->asked = ctx->order;
 	if (ctx->order > PMD_ORDER) {
 		verdict.nonsense = "alloc: order above that of a PMD";
 		ctx->order = 0;
@@ -83,14 +84,18 @@ static struct gmem_verdict gmem_check_alloc(struct gmem_obj *obj, struct gmem_al
 	if (ctx->zero >= GMEM_ZERO_MAX) {
 		verdict.nonsense = "alloc: unknown zero mode";
 		ctx->zero = GMEM_ZERO_FIRST_USE;
+	} else if (ctx->zero == GMEM_ZERO_ALLOC && ctx->why == GMEM_WHY_POPULATE) {
+		/* The VMM writes all of it before anybody reads it. */
+		verdict.fitted = true;
+		ctx->zero = GMEM_ZERO_FIRST_USE;
 	}
 
 	if (ctx->node == GMEM_NO_NODE)
 		return verdict;
-	if (ctx->node < 0 || ctx->node >= nr_node_ids || !node_state(ctx->node, N_MEMORY)) {
-		verdict.nonsense = "alloc: node without memory";
+	if (ctx->node < 0 || ctx->node >= nr_node_ids || !node_possible(ctx->node)) {
+		verdict.nonsense = "alloc: no such node";
 		ctx->node = GMEM_NO_NODE;
-	} else if (!node_isset(ctx->node, obj->mems_allowed)) {
+	} else if (!node_state(ctx->node, N_MEMORY) || !node_isset(ctx->node, obj->mems_allowed)) {
 		verdict.fitted = true;
 		ctx->node = GMEM_NO_NODE;
 	}

@@ -62,8 +62,10 @@ static int gmem_obj_run(struct seq_file *seq, struct gmem_obj *obj, bool in_stop
 	prog = bpf_iter_get_info(&meta, in_stop);
 	if (!prog)
 		return 0;
-	if (obj)
+	if (obj) {
 		gmem_obj_report(obj, &iter->report);
+		gmem_obj_resident(obj, &iter->report.resident);
+	}
 	return bpf_iter_run_prog(prog, &ctx);
 }
 

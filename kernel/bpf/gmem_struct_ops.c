@@ -159,10 +159,13 @@ err_free:
 	return ERR_PTR(err);
 }
 
+/* Under the lock, so that of two readers none can put back what the other has seen grow. */
 static void gmem_policy_sum(struct gmem_policy *policy)
 {
 	struct gmem_policy_stats sum = {}, *c;
 	int cpu, op;
+
+	guard(spinlock)(&gmem_lock);
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(policy->counters, cpu);
@@ -553,9 +556,17 @@ struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args)
 	mutex_init(&obj->lock);
 	xa_init(&obj->declined);
 	obj->mapping = args->mapping;
+	mutex_init(&obj->mapping_lock);
 	refcount_set(&obj->refs, 1);
 
-	err = xa_err(xa_store(&gmem_objs, obj->id, obj, GFP_KERNEL_ACCOUNT));
+	/* Locked before the walk can find it: a policy that is attached meanwhile finds it settled. */
+	scoped_guard(mutex, &obj->lock) {
+		err = xa_err(xa_store(&gmem_objs, obj->id, obj, GFP_KERNEL_ACCOUNT));
+		if (!err) {
+			gmem_obj_join(obj, false);
+			gmem_obj_join(obj, true);
+		}
+	}
 	if (err) {
 		gmem_obj_put(obj);
 		return ERR_PTR(err);
@@ -563,11 +574,6 @@ struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args)
 
 	__module_get(args->module);
 	obj->module = args->module;
-
-	scoped_guard(mutex, &obj->lock) {
-		gmem_obj_join(obj, false);
-		gmem_obj_join(obj, true);
-	}
 	return obj;
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_obj_create, "kvm");
@@ -589,7 +595,8 @@ void gmem_obj_retire(struct gmem_obj *obj)
 
 	guard(mutex)(&obj->lock);
 
-	obj->mapping = NULL;
+	scoped_guard(mutex, &obj->mapping_lock)
+		obj->mapping = NULL;
 	for (shadow = 0; shadow < 2; shadow++) {
 		struct gmem_policy *policy = gmem_obj_current(obj, shadow);
 
@@ -659,11 +666,28 @@ struct gmem_obj *gmem_obj_next(u64 *id)
 }
 
 /**
+ * gmem_obj_resident - count what of an object is in memory
+ * @obj: the object
+ * @res: filled in; all zeroes if the memory is gone
+ *
+ * Walks the page cache of the object, which may take long. Only its eviction waits for that.
+ *
+ * Context: process context; may sleep.
+ */
+void gmem_obj_resident(struct gmem_obj *obj, struct gmem_resident *res)
+{
+	guard(mutex)(&obj->mapping_lock);
+
+	if (obj->mapping)
+		gmem_count_resident(obj->mapping, res);
+	else
+		memset(res, 0, sizeof(*res));
+}
+
+/**
  * gmem_obj_report - describe an object for a reader
  * @obj: the object
- * @report: filled in
- *
- * Walks the page cache of the object.
+ * @report: filled in, but for what is resident
  *
  * Context: process context; may sleep.
  */
@@ -685,31 +709,54 @@ void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report)
 	policy = gmem_obj_current(obj, true);
 	strscpy(report->shadow, policy ? policy->ops->name : "");
 	report->shadow_id = policy ? policy->id : 0;
-
-	if (obj->mapping)
-		gmem_count_resident(obj->mapping, &report->resident);
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_obj_report, "kvm");
 
 /**
- * gmem_obj_over_high - is the memory cgroup of an object, or one above it, at its memory.high?
+ * gmem_obj_memcg - who pays for what is populated ahead for an object
  * @obj: the object
  *
- * Return: true if nothing should be allocated for it that can wait
+ * Return: the memory cgroup that created it, or its nearest ancestor that is not removed; valid as long as @obj
  */
-bool gmem_obj_over_high(struct gmem_obj *obj)
+struct mem_cgroup *gmem_obj_memcg(struct gmem_obj *obj)
+{
+	struct mem_cgroup *memcg = obj->memcg;
+
+#ifdef CONFIG_MEMCG
+	while (memcg && !mem_cgroup_online(memcg))
+		memcg = parent_mem_cgroup(memcg);
+#endif
+	return memcg;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_obj_memcg, "kvm");
+
+/**
+ * gmem_obj_memory_short - should nothing be allocated for an object that can wait?
+ * @obj: the object
+ *
+ * What is populated ahead cannot be reclaimed, and must not leave the VM without the memory that it needs now:
+ * a part of memory.max stays free of it.
+ *
+ * Return: true if a memory cgroup that would be charged is at its memory.high, or near its memory.max
+ */
+bool gmem_obj_memory_short(struct gmem_obj *obj)
 {
 #ifdef CONFIG_MEMCG
-	struct mem_cgroup *memcg;
+	struct mem_cgroup *memcg = gmem_obj_memcg(obj);
 
-	for (memcg = obj->memcg; memcg && !mem_cgroup_is_root(memcg); memcg = parent_mem_cgroup(memcg)) {
-		if (page_counter_read(&memcg->memory) >= READ_ONCE(memcg->memory.high))
+	for (; memcg && !mem_cgroup_is_root(memcg); memcg = parent_mem_cgroup(memcg)) {
+		unsigned long usage = page_counter_read(&memcg->memory);
+		unsigned long max = READ_ONCE(memcg->memory.max);
+
+		if (usage >= READ_ONCE(memcg->memory.high))
+			return true;
+		if (usage + max(max / GMEM_MEMCG_RESERVE, SZ_1M >> PAGE_SHIFT) >= max)
 			return true;
 	}
 #endif
 	return false;
 }
-EXPORT_SYMBOL_FOR_MODULES(gmem_obj_over_high, "kvm");
+EXPORT_SYMBOL_FOR_MODULES(gmem_obj_memory_short, "kvm");
 
 /* ---- Attach, update, detach, trip ---- */
 

@@ -41,17 +41,18 @@ static u32 kvm_gmem_obj_flags(struct kvm *kvm, struct inode *inode)
  * @kvm: the VM that creates it
  * @inode: the inode, of its final size and flags
  * @name: policy that the VMM named, or an empty string
+ * @module: the module whose exit waits for inodes to be freed; pinned until this one is
  *
  * Return: 0; -ENOENT if the named policy is not loaded; -ENOMEM. Eviction of the inode undoes what was done
  */
-int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name)
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name, struct module *module)
 {
 	const struct gmem_obj_args args = {
 		.mapping = inode->i_mapping,
 		.size = i_size_read(inode),
 		.flags = kvm_gmem_obj_flags(kvm, inode),
 		.name = name,
-		.module = THIS_MODULE,
+		.module = module,
 	};
 	struct kvm_gmem_ahead *ahead;
 	struct gmem_obj *obj;
@@ -89,7 +90,7 @@ void kvm_gmem_bpf_evict(struct inode *inode)
  * kvm_gmem_bpf_free - an inode is about to be freed
  * @inode: the inode, which was evicted
  *
- * Context: RCU callback. kvm_gmem_exit() waits for it, so it may let go of the module that it is part of.
+ * Context: RCU callback. The module that is pinned waits for it in kvm_gmem_exit(), so it may let go of that.
  */
 void kvm_gmem_bpf_free(struct inode *inode)
 {
@@ -134,47 +135,59 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
 }
 
 /**
- * kvm_gmem_scrub - memory is about to leave an inode: scrub it, if its policy wants that
- * @inode: the inode; guest mappings of the range are gone
+ * kvm_gmem_decide_free - memory is about to leave an inode: ask the policy what to do with it
+ * @inode: the inode
  * @start: first page
  * @end: page after the last
- * @why: %GMEM_WHY_PUNCH, the invalidate lock is held for writing, or %GMEM_WHY_EVICT
- * @failed: set to the number of pages that should have been scrubbed and could not be
+ * @why: %GMEM_WHY_PUNCH or %GMEM_WHY_EVICT
  *
- * The caller truncates what is left.
- *
+ * Context: process context, no locks of guest_memfd held; may sleep.
  * Return: enum gmem_free_mode
  */
-u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u64 *failed)
+u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
 {
-	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_free_ctx ctx = {
 		.start = start,
 		.nr = end - start,
 		.why = why,
 		.mode = GMEM_FREE_GIVE_BACK,
 	};
-	struct gmem_scrubbed scrubbed;
-	u64 clock;
 
 	/* An inode that came to nothing while it was created, or the root of the file system. */
-	if (!obj)
+	if (!GMEM_I(inode)->obj)
 		return ctx.mode;
 
-	gmem_decide_free(obj, &ctx);
-	if (ctx.mode != GMEM_FREE_SCRUB)
-		return ctx.mode;
+	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
+	if (ctx.mode == GMEM_FREE_SCRUB)
+		gmem_scrub_prepare();
+	return ctx.mode;
+}
 
-	clock = kvm_gmem_clock(kvm_gmem_zero);
+/**
+ * kvm_gmem_scrub - scrub memory and remove it
+ * @inode: the inode; guest mappings of the range are gone. Either its invalidate lock is held for writing, or it is
+ *	   evicted
+ * @start: first page
+ * @end: page after the last
+ *
+ * The caller truncates what is left.
+ *
+ * Return: number of pages that should have been scrubbed and could not be
+ */
+u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	u64 clock = kvm_gmem_clock(kvm_gmem_zero);
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_scrubbed scrubbed = {};
+
 	gmem_scrub_range(inode->i_mapping, start, end, &scrubbed);
-	*failed = scrubbed.failed;
 	atomic64_add(scrubbed.failed, &obj->stats.scrub_failed);
 	if (scrubbed.zeroed) {
 		kvm_gmem_bpf_zeroed(inode, scrubbed.zeroed << PAGE_SHIFT, GMEM_ZEROED_FREE);
 		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, scrubbed.zeroed, GMEM_ZEROED_FREE,
 				    kvm_gmem_since(clock));
 	}
-	return ctx.mode;
+	return scrubbed.failed;
 }
 
 static const char *const kvm_gmem_scopes[] = {

@@ -16,19 +16,31 @@
 
 #include "guest_memfd.h"
 
+struct gmem_inode;
+struct module;
 struct seq_file;
+
+/**
+ * struct kvm_gmem_place - where a VM's thread may allocate, and would
+ * @node: the node it runs on
+ * @nodes: those of its cpuset, and of its memory policy if that binds it
+ */
+struct kvm_gmem_place {
+	int node;
+	nodemask_t nodes;
+};
 
 /**
  * struct kvm_gmem_access - why a folio is looked up
  * @why: what needs it
  * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
- * @background: by a worker, which is no part of the VM
+ * @place: where to allocate, for a worker, which is no part of the VM; NULL: as current is to
  * @allocated: set if it was not there and was allocated
  */
 struct kvm_gmem_access {
 	enum gmem_why why;
 	gfn_t gfn;
-	bool background;
+	const struct kvm_gmem_place *place;
 	bool allocated;
 };
 
@@ -92,14 +104,15 @@ static inline void kvm_gmem_bpf_init(struct gmem_inode *gi)
 }
 
 /* gmem_bpf.c */
-int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name);
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name, struct module *module);
 void kvm_gmem_bpf_evict(struct inode *inode);
 void kvm_gmem_bpf_free(struct inode *inode);
 void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m);
 void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when);
 void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
 			   struct gmem_alloc_ctx *ctx);
-u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why, u64 *failed);
+u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why);
+u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end);
 
 /* gmem_populate.c */
 struct kvm_gmem_ahead;
@@ -129,7 +142,8 @@ static inline bool gmem_policy_enabled(void)
 
 static inline void kvm_gmem_bpf_init(struct gmem_inode *gi) {}
 
-static inline int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name)
+static inline int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name,
+				      struct module *module)
 {
 	return 0;
 }
@@ -145,10 +159,14 @@ static inline void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index,
 {
 }
 
-static inline u32 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
-				 u64 *failed)
+static inline u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
 {
 	return GMEM_FREE_GIVE_BACK;
+}
+
+static inline u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	return 0;
 }
 
 static inline int kvm_gmem_populate_init(void)

@@ -20,10 +20,10 @@
 u64 kvm_gmem_id(struct inode *inode)
 {
 #ifdef CONFIG_GMEM_BPF
-	if (GMEM_I(inode)->obj)
-		return GMEM_I(inode)->obj->id;
-#endif
+	return GMEM_I(inode)->obj ? GMEM_I(inode)->obj->id : 0;
+#else
 	return inode->i_ino;
+#endif
 }
 
 /**
@@ -46,30 +46,27 @@ void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zer
 			    kvm_gmem_since(start));
 }
 
-/* The nodes of the VM's cpuset, for those that are not in it. */
-static const nodemask_t *kvm_gmem_nodes(struct inode *inode)
-{
-#ifdef CONFIG_GMEM_BPF
-	return &GMEM_I(inode)->obj->mems_allowed;
-#else
-	return NULL;
-#endif
-}
-
-/* mbind() goes before the policy's node. What is populated in the background stays in the VM's cpuset. */
+/* mbind() goes before the policy's node, which goes before where the VM's thread is. */
 static struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, gfp_t gfp, int node,
-					const nodemask_t *nodes)
+					const struct kvm_gmem_place *place)
 {
 	struct mempolicy *mpol = mpol_shared_policy_lookup(&GMEM_I(inode)->policy, index);
+	nodemask_t nodes;
 	struct folio *folio;
 
-	if (mpol || (node == GMEM_NO_NODE && !nodes))
+	if (mpol || (node == GMEM_NO_NODE && !place)) {
 		folio = filemap_alloc_folio(gfp, 0, mpol);
-	else
-		folio = __folio_alloc(gfp, 0, node == GMEM_NO_NODE ? first_node(*nodes) : node,
-				      (nodemask_t *)nodes);
-	mpol_cond_put(mpol);
-	return folio;
+		mpol_cond_put(mpol);
+		return folio;
+	}
+
+	if (!place)
+		return __folio_alloc(gfp, 0, node, NULL);
+
+	/* Nodes may have gone offline since. */
+	nodes_and(nodes, place->nodes, node_states[N_MEMORY]);
+	return __folio_alloc(gfp, 0, node == GMEM_NO_NODE ? place->node : node,
+			     nodes_empty(nodes) ? NULL : &nodes);
 }
 
 static enum gmem_zeroed kvm_gmem_zeroed_at_alloc(const struct kvm_gmem_access *access)
@@ -92,7 +89,6 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kv
 {
 	struct address_space *mapping = inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping);
-	const nodemask_t *nodes = NULL;
 	struct gmem_alloc_ctx ctx;
 	struct folio *folio;
 	u64 start;
@@ -100,19 +96,17 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kv
 
 	start = kvm_gmem_clock(kvm_gmem_alloc);
 	ctx.order = 0;
+	ctx.asked = 0;
 	ctx.node = GMEM_NO_NODE;
 	ctx.zero = GMEM_ZERO_FIRST_USE;
 	if (gmem_policy_enabled())
 		kvm_gmem_decide_alloc(inode, index, access, &ctx);
 
-	if (access->why == GMEM_WHY_PREALLOC) {
+	if (access->why == GMEM_WHY_PREALLOC)
 		gfp |= __GFP_NORETRY | __GFP_NOWARN;
-		if (access->background)
-			nodes = kvm_gmem_nodes(inode);
-	}
 
 	do {
-		folio = kvm_gmem_new_folio(inode, index, gfp, ctx.node, nodes);
+		folio = kvm_gmem_new_folio(inode, index, gfp, ctx.node, access->place);
 		if (!folio) {
 			err = -ENOMEM;
 			break;
@@ -132,7 +126,7 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kv
 	} while (1);
 
 	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, index, access->gfn, access->why,
-			     ctx.order, 0, err ? GMEM_NO_NODE : folio_nid(folio), ctx.zero, err,
+			     ctx.asked, 0, err ? GMEM_NO_NODE : folio_nid(folio), ctx.zero, err,
 			     kvm_gmem_since(start));
 	if (err)
 		return ERR_PTR(err);

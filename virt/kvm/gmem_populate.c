@@ -13,13 +13,16 @@
  * Populating ahead never fails what led to it, never invokes the OOM killer, stops at memory.high, and is
  * paid for by the memory cgroup that created the file.
  */
+#include <linux/cpuset.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kvm_host.h>
 #include <linux/memcontrol.h>
+#include <linux/mempolicy.h>
 #include <linux/minmax.h>
 #include <linux/pagemap.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -32,6 +35,9 @@
 
 /* Pages that are populated at a time: how long a punch may have to wait. */
 #define GMEM_CHUNK	64
+
+/* Chunks that the worker populates before it queues itself anew: how long a freezer, or another inode, waits. */
+#define GMEM_CHUNKS_AT_A_TIME	16
 
 /* Ranges that can wait for the worker of an inode; more are dropped, which only means that faults do the work. */
 #define GMEM_AHEAD_RANGES	16
@@ -47,13 +53,12 @@ struct kvm_gmem_ahead_range {
 	struct gmem_policy *policy;
 };
 
-/* A range that @policy_id wants to hear of again when it was not converted for @ms, i.e. at @deadline. */
+/* A range that @policy_id wants to hear of again if it was not converted until @deadline. */
 struct kvm_gmem_quiet_range {
 	pgoff_t start;
 	u64 nr;
 	gfn_t gfn;
 	bool to_private;
-	u32 ms;
 	u64 policy_id;
 	unsigned long deadline;
 };
@@ -67,6 +72,7 @@ struct kvm_gmem_quiet_range {
  * @nr_ranges: how many
  * @punches: counts what was taken away; whoever populates for itself stops when it changes
  * @stopped: the last file is closed
+ * @place: where the VM would allocate, as it last was seen
  * @quiet_work: asks about @quiet when their time has come
  * @quiet: ranges to ask about, in no order
  * @nr_quiet: how many
@@ -79,6 +85,7 @@ struct kvm_gmem_ahead {
 	unsigned int nr_ranges;
 	u64 punches;
 	bool stopped;
+	struct kvm_gmem_place place;
 	struct delayed_work quiet_work;
 	struct kvm_gmem_quiet_range quiet[GMEM_QUIET_RANGES];
 	unsigned int nr_quiet;
@@ -88,46 +95,68 @@ static struct workqueue_struct *kvm_gmem_wq;
 
 /* ---- Populating ---- */
 
-/* Populate [@start, @end), which is at most a chunk. The invalidate lock is held shared. */
-static int kvm_gmem_populate_chunk(struct inode *inode, pgoff_t start, pgoff_t end, bool background, u64 *done)
+/*
+ * Populate [@start, @end), which is at most a chunk, as long as @policy wants it. The invalidate lock is held
+ * shared.
+ */
+static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
+				   const struct kvm_gmem_place *place, u64 *done)
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct mem_cgroup *old_memcg;
 	struct folio *folio;
 	pgoff_t index;
+	int ret = 0;
 
-	if (gmem_obj_over_high(obj))
+	if (READ_ONCE(policy->retired))
+		return -ECANCELED;
+	if (gmem_obj_memory_short(obj))
 		return -ENOMEM;
 
+	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
 	for (index = start; index < end; index = folio_next_index(folio)) {
 		struct kvm_gmem_access access = {
 			.why = GMEM_WHY_PREALLOC,
 			.gfn = GMEM_NO_GFN,
-			.background = background,
+			.place = place,
 		};
 
 		folio = kvm_gmem_get_folio(inode, index, &access);
-		if (IS_ERR(folio))
-			return PTR_ERR(folio);
-		if (access.allocated)
+		if (IS_ERR(folio)) {
+			ret = PTR_ERR(folio);
+			break;
+		}
+		if (access.allocated) {
 			*done += folio_nr_pages(folio);
+			atomic64_add(folio_nr_pages(folio), &obj->stats.prealloc_done);
+		}
 		folio_unlock(folio);
 		folio_put(folio);
 	}
+	set_active_memcg(old_memcg);
+	return ret;
+}
+
+static void kvm_gmem_trace_populated(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
+				     bool background, u64 done, int ret, u64 clock)
+{
+	trace_kvm_gmem_prealloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, start, end - start, why, background,
+				done, ret, kvm_gmem_since(clock));
+}
+
+/* A fault that waited for a punch would wait for memory that it does not need yet. */
+static int kvm_gmem_populate_lock(struct address_space *mapping, enum gmem_why why)
+{
+	if (why == GMEM_WHY_GUEST_FAULT)
+		return filemap_invalidate_trylock_shared(mapping) ? 0 : -EBUSY;
+
+	filemap_invalidate_lock_shared(mapping);
 	return 0;
 }
 
-static void kvm_gmem_populated(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
-			       bool background, u64 done, int ret, u64 clock)
-{
-	struct gmem_obj *obj = GMEM_I(inode)->obj;
-
-	atomic64_add(done, &obj->stats.prealloc_done);
-	trace_kvm_gmem_prealloc(obj->id, GMEM_I(inode)->tgid, start, end - start, why, background, done, ret,
-				kvm_gmem_since(clock));
-}
-
 /* Populate in the context of the VMM: until a signal, or a punch, says that it has other things to do. */
-static void kvm_gmem_populate_now(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
+static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
+				  enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct address_space *mapping = inode->i_mapping;
@@ -142,16 +171,18 @@ static void kvm_gmem_populate_now(struct inode *inode, pgoff_t start, pgoff_t en
 			ret = -EINTR;
 			break;
 		}
-
-		filemap_invalidate_lock_shared(mapping);
+		ret = kvm_gmem_populate_lock(mapping, why);
+		if (ret)
+			break;
 		if (READ_ONCE(ahead->punches) != punches)
 			ret = -ECANCELED;
 		else
-			ret = kvm_gmem_populate_chunk(inode, index, min(index + GMEM_CHUNK, end), false, &done);
+			ret = kvm_gmem_populate_chunk(inode, policy, index, min(index + GMEM_CHUNK, end), NULL,
+						      &done);
 		filemap_invalidate_unlock_shared(mapping);
 		cond_resched();
 	}
-	kvm_gmem_populated(inode, start, end, why, false, done, ret, clock);
+	kvm_gmem_trace_populated(inode, start, end, why, false, done, ret, clock);
 }
 
 /* Drop the first range. */
@@ -205,7 +236,8 @@ static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead, const struct kvm_g
 	}
 	if (!ended)
 		return;
-	kvm_gmem_populated(ahead->inode, range.start, range.end, range.why, true, range.done, ret, range.clock);
+	kvm_gmem_trace_populated(ahead->inode, range.start, range.end, range.why, true, range.done, ret,
+				 range.clock);
 	gmem_policy_put(range.policy);
 }
 
@@ -213,41 +245,61 @@ static void kvm_gmem_ahead_work(struct work_struct *work)
 {
 	struct kvm_gmem_ahead *ahead = container_of(work, struct kvm_gmem_ahead, work);
 	struct address_space *mapping = ahead->inode->i_mapping;
-	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
-	struct mem_cgroup *old_memcg = set_active_memcg(obj->memcg);
 	struct kvm_gmem_ahead_range chunk;
+	struct kvm_gmem_place place;
+	unsigned int chunks = 0;
 	bool more;
+
+	scoped_guard(spinlock, &ahead->lock)
+		place = ahead->place;
 
 	do {
 		filemap_invalidate_lock_shared(mapping);
 		more = kvm_gmem_ahead_next(ahead, &chunk);
 		if (more) {
 			u64 done = 0;
-			int ret = -ECANCELED;
+			int ret;
 
-			if (!READ_ONCE(chunk.policy->retired))
-				ret = kvm_gmem_populate_chunk(ahead->inode, chunk.next, chunk.end, true, &done);
+			ret = kvm_gmem_populate_chunk(ahead->inode, chunk.policy, chunk.next, chunk.end, &place,
+						      &done);
 			kvm_gmem_ahead_done(ahead, &chunk, done, ret);
 		}
 		filemap_invalidate_unlock_shared(mapping);
 		cond_resched();
-	} while (more);
+	} while (more && ++chunks < GMEM_CHUNKS_AT_A_TIME);
 
-	set_active_memcg(old_memcg);
+	if (more)
+		queue_work(kvm_gmem_wq, &ahead->work);
 }
 
-/* Have the worker populate [@start, @end). */
-static void kvm_gmem_populate_later(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
+/* Where the thread of the VM that asks would allocate. */
+static void kvm_gmem_note_place(struct kvm_gmem_ahead *ahead)
+{
+	struct mempolicy *mpol;
+
+	lockdep_assert_held(&ahead->lock);
+
+	if (!current->mm)
+		return;
+	ahead->place.node = numa_mem_id();
+	ahead->place.nodes = cpuset_current_mems_allowed;
+#ifdef CONFIG_NUMA
+	mpol = current->mempolicy;
+	if (mpol && mpol->mode == MPOL_BIND)
+		nodes_and(ahead->place.nodes, ahead->place.nodes, mpol->nodes);
+#endif
+}
+
+/* Have the worker populate [@start, @end). Takes over the caller's reference to @policy. */
+static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
+				    enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
-	struct gmem_policy *policy = gmem_policy_get_effective(obj);
 	bool queued = false;
 
-	if (!policy)
-		return;
-
 	scoped_guard(spinlock, &ahead->lock) {
+		kvm_gmem_note_place(ahead);
 		if (!ahead->stopped && ahead->nr_ranges < GMEM_AHEAD_RANGES) {
 			ahead->ranges[ahead->nr_ranges++] = (struct kvm_gmem_ahead_range) {
 				.start = start,
@@ -270,16 +322,23 @@ static void kvm_gmem_populate_later(struct inode *inode, pgoff_t start, pgoff_t 
 static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgoff_t start, u64 nr,
 				    enum gmem_why why)
 {
+	struct gmem_policy *policy = gmem_policy_get_effective(GMEM_I(inode)->obj);
+
+	if (!policy)
+		return;
+
 	atomic64_add(nr, &GMEM_I(inode)->obj->stats.prealloc_asked);
 
 	/* mmap_lock is held for a host fault, and a vCPU should be held up for what it needs only. */
 	if (why == GMEM_WHY_HOST_FAULT || (why == GMEM_WHY_GUEST_FAULT && nr > GMEM_FAULT_NOW_PAGES))
 		how = GMEM_HOW_BACKGROUND;
 
-	if (how == GMEM_HOW_NOW)
-		kvm_gmem_populate_now(inode, start, start + nr, why);
-	else
-		kvm_gmem_populate_later(inode, start, start + nr, why);
+	if (how == GMEM_HOW_NOW) {
+		kvm_gmem_populate_now(inode, policy, start, start + nr, why);
+		gmem_policy_put(policy);
+	} else {
+		kvm_gmem_populate_later(inode, policy, start, start + nr, why);
+	}
 }
 
 /**
@@ -343,6 +402,25 @@ void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *
 	fput(file);
 }
 
+/* Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to faults. */
+static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_ahead_range *range = &ahead->ranges[i];
+	pgoff_t left = range->end - range->next;
+
+	lockdep_assert_held(&ahead->lock);
+
+	if (range->end <= start || end <= range->next)
+		return;
+	if (start > range->next)
+		range->end = start;
+	else
+		range->next = min(end, range->end);
+
+	left -= range->end - range->next;
+	atomic64_sub(left, &GMEM_I(ahead->inode)->obj->ahead_total);
+}
+
 /* ---- Conversions, and ranges that become quiet ---- */
 
 static bool kvm_gmem_quiet_overlaps(const struct kvm_gmem_quiet_range *range, pgoff_t start, u64 nr)
@@ -350,22 +428,28 @@ static bool kvm_gmem_quiet_overlaps(const struct kvm_gmem_quiet_range *range, pg
 	return range->start < start + nr && start < range->start + range->nr;
 }
 
-/* A range that is converted again is not quiet: its time begins anew. */
-static void kvm_gmem_quiet_disturb(struct kvm_gmem_ahead *ahead, pgoff_t start, u64 nr, bool to_private)
+/*
+ * A range that is converted was not quiet, and is not what it was when its policy asked to hear of it: drop it.
+ * The policy is about to be told, and may ask anew. Nor is memory wanted any more for what became shared.
+ */
+static void kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, bool to_private)
 {
-	unsigned int i;
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	unsigned int i = 0;
 
 	guard(spinlock)(&ahead->lock);
 
-	for (i = 0; i < ahead->nr_quiet; i++) {
-		struct kvm_gmem_quiet_range *range = &ahead->quiet[i];
-
-		if (kvm_gmem_quiet_overlaps(range, start, nr)) {
-			range->deadline = jiffies + msecs_to_jiffies(range->ms);
-			if (range->start == start && range->nr == nr)
-				range->to_private = to_private;
-		}
+	while (i < ahead->nr_quiet) {
+		if (kvm_gmem_quiet_overlaps(&ahead->quiet[i], start, nr))
+			ahead->quiet[i] = ahead->quiet[--ahead->nr_quiet];
+		else
+			i++;
 	}
+
+	if (to_private || (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		return;
+	for (i = 0; i < ahead->nr_ranges; i++)
+		kvm_gmem_ahead_cut(ahead, i, start, start + nr);
 }
 
 static void kvm_gmem_quiet_arm(struct kvm_gmem_ahead *ahead)
@@ -389,8 +473,6 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_policy *policy = gmem_policy_get_effective(obj);
-	struct kvm_gmem_quiet_range *range = NULL;
-	unsigned int i;
 
 	if (!policy)
 		return;
@@ -398,22 +480,15 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	scoped_guard(spinlock, &ahead->lock) {
 		if (ahead->stopped)
 			break;
-		for (i = 0; i < ahead->nr_quiet && !range; i++) {
-			if (ahead->quiet[i].start == ctx->start && ahead->quiet[i].nr == ctx->nr)
-				range = &ahead->quiet[i];
-		}
-		if (!range && ahead->nr_quiet == GMEM_QUIET_RANGES) {
+		if (ahead->nr_quiet == GMEM_QUIET_RANGES) {
 			atomic64_inc(&obj->stats.quiet_dropped);
 			break;
 		}
-		if (!range)
-			range = &ahead->quiet[ahead->nr_quiet++];
-		*range = (struct kvm_gmem_quiet_range) {
+		ahead->quiet[ahead->nr_quiet++] = (struct kvm_gmem_quiet_range) {
 			.start = ctx->start,
 			.nr = ctx->nr,
 			.gfn = ctx->gfn,
 			.to_private = ctx->to_private,
-			.ms = ctx->quiet_ms,
 			.policy_id = policy->id,
 			.deadline = jiffies + msecs_to_jiffies(ctx->quiet_ms),
 		};
@@ -501,26 +576,13 @@ void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, b
 		.how = GMEM_HOW_NONE,
 	};
 
-	kvm_gmem_quiet_disturb(GMEM_I(inode)->ahead, start, nr, to_private);
+	kvm_gmem_ahead_disturb(inode, start, nr, to_private);
 	kvm_gmem_ask_convert(inode, &ctx);
 	if (to_private)
 		kvm_gmem_prealloc(inode, GMEM_WHY_CONVERT, start, nr);
 }
 
 /* ---- Life and death ---- */
-
-/* Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to faults. */
-static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start, pgoff_t end)
-{
-	struct kvm_gmem_ahead_range *range = &ahead->ranges[i];
-
-	if (range->end <= start || end <= range->next)
-		return;
-	if (start > range->next)
-		range->end = start;
-	else
-		range->next = min(end, range->end);
-}
 
 /**
  * kvm_gmem_ahead_cancel - a range is taken away: do not populate it
@@ -556,7 +618,7 @@ void kvm_gmem_ahead_stop(struct inode *inode)
 	ahead->stopped = true;
 	ahead->nr_quiet = 0;
 	for (i = 0; i < ahead->nr_ranges; i++)
-		ahead->ranges[i].next = ahead->ranges[i].end;
+		kvm_gmem_ahead_cut(ahead, i, 0, ULONG_MAX);
 }
 
 /**
@@ -573,6 +635,8 @@ struct kvm_gmem_ahead *kvm_gmem_ahead_create(struct inode *inode)
 		return NULL;
 	ahead->inode = inode;
 	spin_lock_init(&ahead->lock);
+	scoped_guard(spinlock, &ahead->lock)
+		kvm_gmem_note_place(ahead);
 	INIT_WORK(&ahead->work, kvm_gmem_ahead_work);
 	INIT_DELAYED_WORK(&ahead->quiet_work, kvm_gmem_quiet_work);
 	return ahead;
@@ -586,13 +650,15 @@ void kvm_gmem_ahead_evict(struct inode *inode)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 
+	/* An inode that came to nothing while it was created, or the root of the file system. */
 	if (!ahead)
 		return;
 
 	kvm_gmem_ahead_stop(inode);
 	cancel_delayed_work_sync(&ahead->quiet_work);
-	/* Not cancelled but flushed: the work drops what it holds. */
-	flush_work(&ahead->work);
+	/* Not cancelled but flushed: the work drops what it holds. It may queue itself once more. */
+	while (flush_work(&ahead->work))
+		;
 }
 
 /**

@@ -8,7 +8,8 @@
 #include <linux/mm.h>
 #include <linux/page_ref.h>
 #include <linux/pagemap.h>
-#include <linux/rcupdate_wait.h>
+#include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/folio_batch.h>
 #include <linux/swap.h>
 #include <linux/xarray.h>
@@ -27,6 +28,7 @@
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res)
 {
 	XA_STATE(xas, &mapping->i_pages, 0);
+	unsigned long seen = 0;
 	struct folio *folio;
 
 	memset(res, 0, sizeof(*res));
@@ -51,9 +53,14 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 			res->ready += folio_size(folio);
 		folio_put(folio);
 
-		if (need_resched()) {
+		/* Long files take long, and a preemptible RCU does not mind being held: let go now and then. */
+		if (++seen % XA_CHECK_SCHED == 0) {
 			xas_pause(&xas);
-			cond_resched_rcu();
+			rcu_read_unlock();
+			cond_resched();
+			rcu_read_lock();
+			if (fatal_signal_pending(current))
+				break;
 		}
 	}
 	rcu_read_unlock();
@@ -77,25 +84,16 @@ static bool gmem_scrub_folio(struct folio *folio)
 	return true;
 }
 
-static void gmem_remove_folio(struct address_space *mapping, struct folio *folio, bool *drained,
+static void gmem_remove_folio(struct address_space *mapping, struct folio *folio,
 			      struct gmem_scrubbed *scrubbed)
 {
-	bool zeroed;
-
 	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 
 	/* Never written, or not to be touched: nothing of the guest's is there to be read. */
 	if (!folio_test_uptodate(folio) || folio_contain_hwpoisoned_page(folio))
 		goto remove;
 
-	zeroed = gmem_scrub_folio(folio);
-	if (!zeroed && !*drained) {
-		/* The usual holder of another reference is some CPU's batch of folios for the LRU. */
-		*drained = true;
-		lru_add_drain_all();
-		zeroed = gmem_scrub_folio(folio);
-	}
-	if (zeroed)
+	if (gmem_scrub_folio(folio))
 		scrubbed->zeroed += folio_nr_pages(folio);
 	else
 		scrubbed->failed += folio_nr_pages(folio);
@@ -105,13 +103,27 @@ remove:
 }
 
 /**
+ * gmem_scrub_prepare - memory is about to be scrubbed
+ *
+ * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and could not be
+ * scrubbed: empty these.
+ *
+ * Context: process context, with as few locks held as possible: waits for all CPUs.
+ */
+void gmem_scrub_prepare(void)
+{
+	lru_add_drain_all();
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_prepare, "kvm");
+
+/**
  * gmem_scrub_range - remove folios from a file, zeroing each just before it goes
  * @mapping: its page cache
  * @start: first page
  * @end: page after the last
- * @scrubbed: what was done
+ * @scrubbed: what was done is added
  *
- * Folios that reach out of the range are left alone; truncation is to follow.
+ * To be preceded by gmem_scrub_prepare(). Folios that reach out of the range are left alone; truncation is to follow.
  *
  * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings gone. May
  * sleep.
@@ -120,11 +132,9 @@ void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		      struct gmem_scrubbed *scrubbed)
 {
 	struct folio_batch fbatch;
-	bool drained = false;
 	pgoff_t next = start;
 	unsigned int i;
 
-	memset(scrubbed, 0, sizeof(*scrubbed));
 	folio_batch_init(&fbatch);
 	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
 		for (i = 0; i < folio_batch_count(&fbatch); i++) {
@@ -133,7 +143,7 @@ void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 			folio_lock(folio);
 			if (folio->mapping == mapping && folio->index >= start &&
 			    folio_next_index(folio) <= end)
-				gmem_remove_folio(mapping, folio, &drained, scrubbed);
+				gmem_remove_folio(mapping, folio, scrubbed);
 			folio_unlock(folio);
 		}
 		folio_batch_release(&fbatch);
