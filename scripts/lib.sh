@@ -35,11 +35,13 @@ step() {
 	"$@" >"$log" 2>&1 </dev/null &
 	local pid=$!
 	# A build may take twenty minutes: show now and then that it lives, and where it is. The sleep
-	# holds none of our descriptors, or whoever reads our output would wait for it.
-	( while sleep 60 >/dev/null 2>&1 </dev/null 9>&-; do
+	# outlives us, and so holds none of our descriptors: not our output, or its reader would wait for
+	# it, and no lock.
+	( for fd in ${GMEM_LOCK_FDS:-}; do exec {fd}>&-; done
+	while sleep 60 >/dev/null 2>&1 </dev/null; do
 		kill -0 "$pid" 2>/dev/null || exit
 		say "$name: $(($(date +%s) - start)) s, $(tail -n 1 "$log" | tr -d '\r' | cut -c1-80)"
-	done ) 9>&- &
+	done ) &
 	local ticker=$!
 	wait "$pid" || rc=$?
 	kill "$ticker" 2>/dev/null || :
@@ -62,7 +64,7 @@ lock() {
 		say "waiting: another build works on $1"
 		flock "$fd"
 	fi
-	export GMEM_LOCKED="${GMEM_LOCKED:-}:$BUILD/$1"
+	export GMEM_LOCKED="${GMEM_LOCKED:-}:$BUILD/$1" GMEM_LOCK_FDS="${GMEM_LOCK_FDS:-} $fd"
 }
 
 # Where Debian is, as apt on this machine knows it. No host name is written down here.

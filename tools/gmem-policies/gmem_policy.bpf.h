@@ -23,9 +23,9 @@
  *	clang-19 -g -O2 -target bpf -mcpu=v3 -fms-extensions -Wno-microsoft-anon-tag \
  *		-I<the directory of this file> -c mine.bpf.c -o mine.bpf.o
  *
- * and loaded by "gmem-policy load ./mine.bpf.o --set zero_early=false". What each op is told and may decide is
- * in the kernel's include/linux/gmem_policy.h and Documentation/virt/kvm/gmem/policy.rst. Contexts and enums
- * come with vmlinux.h; what is a macro in the kernel is defined here.
+ * and loaded by "gmem-policy load ./mine.bpf.o --set zero_early=false". What each op is told and may
+ * decide is in the kernel's include/linux/gmem_policy.h and Documentation/virt/kvm/gmem/policy.rst.
+ * Contexts and enums come with vmlinux.h; what is a macro in the kernel is defined here.
  */
 #ifndef __GMEM_POLICY_BPF_H
 #define __GMEM_POLICY_BPF_H
@@ -70,7 +70,7 @@
 	{									\
 		return ____op_##op((struct type *)args[0]);			\
 	}									\
-	static __always_inline ret ____op_##op(struct type *ctx __attribute__((unused)))
+	static __always_inline ret ____op_##op(struct type *ctx)
 
 /*
  * The ops. GMEM_OP(alloc, ctx) { ... } has a struct gmem_alloc_ctx *ctx; so have prealloc, convert and free.

@@ -4,8 +4,8 @@
  *
  * A guest that boots, or that converts memory to private, faults once per page, and each fault allocates and
  * zeroes. This policy populates whole ranges instead: when the file is created, when a memslot is bound to
- * it, or when a range becomes private; at once (the ioctl takes that much longer) or by a worker of the kernel
- * beside the running guest.
+ * it, or when a range becomes private; at once (the ioctl takes that much longer) or by a worker of the
+ * kernel beside the running guest.
  *
  * Tunables
  *	at_create	populate when the file is created: all of it (default: no)

@@ -120,7 +120,8 @@ const char *cgroup_name(__u64 id)
 		return fmt("cgroup %llu", id);
 	if (id != last) {
 		last = 0;
-		if (!path_by_handle(root, id, path, sizeof(path)) && !path_by_walk(root, id, path, sizeof(path)))
+		if (!path_by_handle(root, id, path, sizeof(path)) &&
+		    !path_by_walk(root, id, path, sizeof(path)))
 			return fmt("cgroup %llu", id);
 		last = id;
 	}

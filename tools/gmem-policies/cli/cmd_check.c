@@ -21,9 +21,9 @@
 #ifndef KVM_CAP_GUEST_MEMFD_FLAGS
 #define KVM_CAP_GUEST_MEMFD_FLAGS	244
 #endif
-#define GMEM_FLAG_MMAP			(1U << 0)
-#define GMEM_FLAG_INIT_SHARED		(1U << 1)
-#define GMEM_FLAG_POLICY		(1U << 24)
+#define GMEM_FLAG_MMAP			BIT(0)
+#define GMEM_FLAG_INIT_SHARED		BIT(1)
+#define GMEM_FLAG_POLICY		BIT(24)
 
 #ifndef CAP_PERFMON
 #define CAP_PERFMON			38
@@ -146,7 +146,7 @@ const char *caps_missing(void)
 	if (f)
 		fclose(f);
 
-	for (i = 0; i < sizeof(caps) / sizeof(caps[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(caps); i++) {
 		if (!(have >> caps[i].cap & 1))
 			missing = fmt("%s%s%s", missing, *missing ? ", " : "", caps[i].name);
 	}
@@ -232,7 +232,7 @@ static void check_vm_types(int kvm)
 	int mask = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES);
 	size_t i;
 
-	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
 		const char *what = fmt("VM type %s", types[i].name);
 
 		if (mask > 0 && mask >> i & 1)
@@ -240,25 +240,29 @@ static void check_vm_types(int kvm)
 		else if (types[i].module)
 			say(LACKS_EXTRA, what, why_not(types[i].module, types[i].param), NULL);
 		else
-			say(LACKS_EXTRA, what, "not offered by this KVM", i == 1 ? "CONFIG_KVM_SW_PROTECTED_VM=y" : NULL);
+			say(LACKS_EXTRA, what, "not offered by this KVM",
+			    i == 1 ? "CONFIG_KVM_SW_PROTECTED_VM=y" : NULL);
 	}
 }
 
 static void check_kvm(void)
 {
-	const char *modules = fmt("%s%s%s", has_module("kvm") ? " kvm" : "", has_module("kvm_amd") ? " kvm_amd" : "",
+	const char *modules = fmt("%s%s%s", has_module("kvm") ? " kvm" : "",
+				  has_module("kvm_amd") ? " kvm_amd" : "",
 				  has_module("kvm_intel") ? " kvm_intel" : "");
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), flags, err;
 
 	/* None of this is needed to load a policy: it waits for VMs. */
 	if (kvm < 0) {
 		err = errno;
-		say(LACKS_EXTRA, "KVM", fmt("/dev/kvm: %s; modules:%s", strerror(err), *modules ? modules : " none"),
+		say(LACKS_EXTRA, "KVM",
+		    fmt("/dev/kvm: %s; modules:%s", strerror(err), *modules ? modules : " none"),
 		    err == EACCES ? "run it as root, to see what KVM offers" :
 				      "modprobe kvm_amd or kvm_intel; without, there are no VMs to decide for");
 		return;
 	}
-	say(HAS, "KVM", fmt("/dev/kvm opens; modules:%s", *modules ? modules : " none (built in)"), NULL);
+	say(HAS, "KVM", fmt("/dev/kvm opens; modules:%s", *modules ? modules : " none (built in)"),
+	    NULL);
 
 	if (ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD) > 0)
 		say(HAS, "guest_memfd", "KVM_CAP_GUEST_MEMFD", NULL);
@@ -287,7 +291,8 @@ static void check_tracepoints(void)
 		say(LACKS_EXTRA, "tracepoints", "/sys/kernel/tracing cannot be seen",
 		    "mount -t tracefs none /sys/kernel/tracing, as root");
 	else
-		say(LACKS_EXTRA, "tracepoints", "this kernel has no kvm_gmem events", "boot a kernel of gmem-bpf");
+		say(LACKS_EXTRA, "tracepoints", "this kernel has no kvm_gmem events",
+		    "boot a kernel of gmem-bpf");
 }
 
 int cmd_check(int argc, char **argv)

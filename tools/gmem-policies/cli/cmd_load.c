@@ -73,14 +73,13 @@ static int fail_held(const struct object *object, const struct policy_rec *held)
 	if (!strcmp(held->name, object->name)) {
 		fail(EEXIST, "a policy called '%s' is loaded already (scope: %s), by %s, %s ago", held->name,
 		     policy_scope(held), policy_loader(held), age);
-		fail_hint("To swap it without a gap: gmem-policy replace %s. To remove it: gmem-policy unload %s. "
-			  "To load beside it, in another scope: --as OTHER_NAME.", held->name, held->name);
+		fail_hint("To swap it: gmem-policy replace %s. To remove it: gmem-policy unload %s. "
+			  "To load this one under another name: --as NAME.", held->name, held->name);
 	} else {
 		fail(EEXIST, "the scope '%s' has a policy already: '%s', loaded by %s, %s ago",
 		     scope_text(object->flags & FLAG_SHADOW, object->cgroup), held->name, policy_loader(held),
 		     age);
-		fail_hint("To remove it: gmem-policy unload %s. To swap it without a gap: gmem-policy replace "
-			  "POLICY --as %s. To load beside it: --cgroup PATH, or --flags named or shadow.",
+		fail_hint("To swap it: gmem-policy replace POLICY --as %s. To remove it: gmem-policy unload %s.",
 			  held->name, held->name);
 	}
 	return -1;
@@ -102,13 +101,14 @@ static int fail_attach(const struct object *object, int err)
 		fail_hint("The kernel was booted with gmem_bpf=off; boot it without.");
 		return -1;
 	case EOPNOTSUPP:
-		fail(err, "'%s' was not attached: the kernel does not know its abi_version (%u) or its flags (0x%x)",
+		fail(err, "'%s' was not attached: the kernel does not know its abi_version (%u) or flags (0x%x)",
 		     object->name, object->abi, object->flags);
-		fail_hint("Compile it against this kernel's gmem_policy.bpf.h; this gmem-policy is for ABI %d.",
+		fail_hint("Compile it with this kernel's gmem_policy.bpf.h; this gmem-policy is for ABI %d.",
 			  POLICY_ABI);
 		return -1;
 	case ENOENT:
-		return fail(err, "'%s' was not attached: its cgroup (%llu) is gone", object->name, object->cgroup);
+		return fail(err, "'%s' was not attached: there is no cgroup %llu", object->name,
+			    object->cgroup);
 	case EEXIST:
 		if (kern_read_policies(&kern))
 			return -1;
@@ -157,19 +157,19 @@ static const char *effect(const struct kern *kern, const struct object *object, 
 {
 	unsigned int mine = rank(obj, object->name, object->flags, object->cgroup);
 	bool shadow = object->flags & FLAG_SHADOW;
+	__u64 now = shadow ? obj->shadow_id : obj->policy_id;
 
 	*affected = false;
 	if (!mine)
 		return NULL;
 	if (old)
-		*affected = obj->policy_id == old->id || obj->shadow_id == old->id ||
-			    (old->tripped && mine > rank_of(kern, obj, shadow ? obj->shadow_id : obj->policy_id));
+		*affected = now == old->id || (old->tripped && mine > rank_of(kern, obj, now));
 	else
-		*affected = mine > rank_of(kern, obj, shadow ? obj->shadow_id : obj->policy_id);
+		*affected = mine > rank_of(kern, obj, now);
 
-	if (shadow)
-		return *affected ? fmt("shadowed beside %s", obj->policy) : fmt("keeps its shadow %s", obj->shadow);
-	return *affected ? fmt("%s -> %s", obj->policy, object->name) : fmt("keeps %s", obj_scope(kern, obj));
+	if (!*affected)
+		return shadow ? fmt("keeps its shadow %s", obj->shadow) : fmt("keeps %s", obj_scope(kern, obj));
+	return shadow ? fmt("shadowed beside %s", obj->policy) : fmt("%s -> %s", obj->policy, object->name);
 }
 
 static void dry_run_json(const struct kern *kern, struct object *object, const struct policy_rec *old)
@@ -274,7 +274,8 @@ static int finish(const struct object *object, const char *verb)
 	int ret;
 
 	if (bpf_map_get_info_by_fd(bpf_map__fd(object->map), &info, &len))
-		return fail(errno, "'%s' is attached, but its map cannot be read: %s", object->name, strerror(errno));
+		return fail(errno, "'%s' is attached, but its map cannot be read: %s", object->name,
+			    strerror(errno));
 	ret = wait_attached(object->name, info.id, &rec, opt.timeout);
 	if (ret < 0)
 		return ret;
@@ -295,7 +296,7 @@ static int finish(const struct object *object, const char *verb)
 		printf("It was disabled at once: %s. 'gmem-policy unload %s' removes it.\n", rec.trip_reason,
 		       object->name);
 	if (ret == EXIT_TIMEOUT)
-		printf("The kernel has not reached all of them yet; 'gmem-policy status' shows how far it is.\n");
+		printf("Not all were reached yet; 'gmem-policy status' shows how far the kernel is.\n");
 	return ret;
 }
 
@@ -371,7 +372,7 @@ static int swap(struct object *object, const struct policy_rec *old)
 	close(link);
 
 	if (err == EPERM || err == ENOENT || err == ENOLINK)
-		return fail(EBUSY, "'%s' was replaced or unloaded by someone else meanwhile; nothing was changed",
+		return fail(EBUSY, "'%s' was replaced or unloaded by someone else; nothing was changed",
 			    old->name);
 	return err ? fail_attach(object, err) : finish(object, "replaced");
 }
@@ -398,8 +399,8 @@ int cmd_replace(int argc, char **argv)
 		goto out;
 	}
 	if (opt.expect && opt.expect != old->id) {
-		ret = fail(EBUSY, "'%s' is policy %llu now, not %llu as expected; nothing was changed", old->name,
-			   old->id, opt.expect);
+		ret = fail(EBUSY, "'%s' is policy %llu now, not %llu as expected; nothing was changed",
+			   old->name, old->id, opt.expect);
 		goto out;
 	}
 

@@ -171,7 +171,8 @@ static bool of_policy(const struct obj_rec *obj, __u64 id)
 	return obj->policy_id == id || obj->shadow_id == id;
 }
 
-static json_object *objs_json(const struct kern *kern, bool (*wanted)(const struct obj_rec *, __u64), __u64 arg)
+static json_object *objs_json(const struct kern *kern,
+			      bool (*wanted)(const struct obj_rec *obj, __u64 arg), __u64 arg)
 {
 	json_object *list = json_object_new_array(), *o;
 	int i;

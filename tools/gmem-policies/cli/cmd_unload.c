@@ -43,7 +43,7 @@ static int unload(const struct policy_rec *rec, json_object *done)
 
 	printf("unloaded '%s' (scope: %s)\n", rec->name, policy_scope(rec));
 	if (!pinned)
-		printf("It was not pinned in " PIN_DIR ": its link (%u) is pinned or held elsewhere, now without effect.\n",
+		printf("It was not pinned in " PIN_DIR ": link %u is held elsewhere, now without effect.\n",
 		       link_id);
 	if (ret == EXIT_TIMEOUT)
 		printf("Objects are still leaving it; 'gmem-policy status' shows how many.\n");

@@ -22,8 +22,6 @@ static const struct {
 	{ OBJ_HW_OWNED, "hw_owned" },
 };
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
 const char *flags_text(__u32 flags)
 {
 	const char *text = "";

@@ -18,15 +18,19 @@
 #define JSON_SCHEMA	1
 #define POLICY_ABI	1
 
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define BIT(n)		(1U << (n))
+#define __printf(f, a)	__attribute__((format(printf, f, a)))
+
 /* Flags of struct gmem_policy_ops. */
-#define FLAG_NAMED	(1U << 0)
-#define FLAG_ENFORCED	(1U << 1)
-#define FLAG_SHADOW	(1U << 2)
+#define FLAG_NAMED	BIT(0)
+#define FLAG_ENFORCED	BIT(1)
+#define FLAG_SHADOW	BIT(2)
 
 /* Flags of an object. */
-#define OBJ_MMAP	(1U << 0)
-#define OBJ_SHARED	(1U << 1)
-#define OBJ_HW_OWNED	(1U << 2)
+#define OBJ_MMAP	BIT(0)
+#define OBJ_SHARED	BIT(1)
+#define OBJ_HW_OWNED	BIT(2)
 
 /* Exit codes. */
 enum {
@@ -77,8 +81,8 @@ int cmd_wait(int argc, char **argv);
 int usage_error(const char *text);
 
 /* out.c */
-int fail(int err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void fail_hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+int fail(int err, const char *format, ...) __printf(2, 3);
+void fail_hint(const char *format, ...) __printf(1, 2);
 void fail_text(char *text);
 void fail_json(const char *key, json_object *value);
 void fail_log(void);
@@ -92,7 +96,7 @@ void json_num(json_object *o, const char *key, __u64 value);
 void json_flag(json_object *o, const char *key, bool value);
 
 /* Both return one of a few static buffers. */
-const char *fmt(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+const char *fmt(const char *format, ...) __printf(1, 2);
 const char *fmt_size(__u64 bytes);
 const char *fmt_age(__u64 ns);
 
@@ -123,7 +127,8 @@ int kern_read_policies(struct kern *kern);
 void kern_free(struct kern *kern);
 const struct policy_rec *kern_policy(const struct kern *kern, __u64 id);
 const struct policy_rec *kern_attached(const struct kern *kern, const char *name);
-const struct policy_rec *kern_holder(const struct kern *kern, const char *name, __u32 flags, __u64 cgroup);
+const struct policy_rec *kern_holder(const struct kern *kern, const char *name, __u32 flags,
+				     __u64 cgroup);
 
 /* Position of a cgroup among those of an object, 0 is the nearest; -1 if it is none of them. */
 int obj_cgroup_depth(const struct obj_rec *obj, __u64 cgroup);
@@ -137,7 +142,8 @@ json_object *policy_json(const struct kern *kern, const struct policy_rec *rec);
 json_object *obj_json(const struct kern *kern, const struct obj_rec *obj);
 json_object *loader_json(const struct policy_rec *rec);
 const char *obj_scope(const struct kern *kern, const struct obj_rec *obj);
-void policy_load(const struct kern *kern, const struct policy_rec *rec, int *objs, int *procs, __u64 *bytes);
+void policy_load(const struct kern *kern, const struct policy_rec *rec, int *objs, int *procs,
+		 __u64 *bytes);
 
 extern const char *const scope_names[SCOPE_MAX];
 extern const char *const op_names[REC_OPS];
@@ -184,8 +190,8 @@ struct values {
 	int nr;
 };
 
-int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag, void *data,
-	       size_t size);
+int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag,
+	       void *data, size_t size);
 int values_set(struct values *values, const char *what, const char *assignment);
 void values_free(struct values *values);
 char *values_text(const struct values *values, bool current);

@@ -11,7 +11,6 @@
 
 #include "gmem-policy.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 #define MAX_PROGS	16
 #define MAX_MAPS	64
 

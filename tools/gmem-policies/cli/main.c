@@ -41,7 +41,7 @@ static const struct option long_options[] = {
 	{ }
 };
 
-#define BIT(option)	(1U << ((option) - OPT_CGROUP))
+#define OPT(option)	BIT((option) - OPT_CGROUP)
 
 static const struct command {
 	const char *name;
@@ -53,14 +53,15 @@ static const struct command {
 	const char *about;
 	const char *help;
 } commands[] = {
-	{ "list", cmd_list, 0, 0, BIT(OPT_NAMES), "list [--names]",
+	{ "list", cmd_list, 0, 0, OPT(OPT_NAMES), "list [--names]",
 	  "policies that can be loaded by name, with their tunables",
 	  "  --names            only the names, one per line\n"
 	  "\n"
 	  "Policies are looked for in $GMEM_POLICY_PATH (directories, separated by colons),\n"
 	  "else in ../lib/gmem/policies and in policies, seen from this program.\n" },
 	{ "load", cmd_load, 1, 1,
-	  BIT(OPT_CGROUP) | BIT(OPT_AS) | BIT(OPT_SET) | BIT(OPT_FLAGS) | BIT(OPT_DRY_RUN) | BIT(OPT_TIMEOUT),
+	  OPT(OPT_CGROUP) | OPT(OPT_AS) | OPT(OPT_SET) | OPT(OPT_FLAGS) | OPT(OPT_DRY_RUN) |
+	  OPT(OPT_TIMEOUT),
 	  "load NAME|FILE.bpf.o [OPTIONS]",
 	  "load a policy, for running VMs as well, and pin it",
 	  "  --cgroup PATH      for the VMs of a cgroup (v2) and those below it; else for all\n"
@@ -71,7 +72,7 @@ static const struct command {
 	  "  --dry-run          verify it, and say what would change; attach nothing\n"
 	  "  --timeout SECONDS  how long to wait for running VMs to come under it (60)\n" },
 	{ "replace", cmd_replace, 1, 1,
-	  BIT(OPT_AS) | BIT(OPT_SET) | BIT(OPT_DRY_RUN) | BIT(OPT_TIMEOUT) | BIT(OPT_EXPECT),
+	  OPT(OPT_AS) | OPT(OPT_SET) | OPT(OPT_DRY_RUN) | OPT(OPT_TIMEOUT) | OPT(OPT_EXPECT),
 	  "replace NAME|FILE.bpf.o [OPTIONS]",
 	  "swap a loaded policy for another, without a gap",
 	  "  --as NAME          replace the loaded policy NAME; else that of the same name\n"
@@ -82,23 +83,23 @@ static const struct command {
 	  "\n"
 	  "Name, scope and flags stay. If another process replaces or unloads the policy in the\n"
 	  "meantime, nothing is changed.\n" },
-	{ "unload", cmd_unload, 0, 1, BIT(OPT_ALL) | BIT(OPT_TIMEOUT), "unload NAME|--all",
+	{ "unload", cmd_unload, 0, 1, OPT(OPT_ALL) | OPT(OPT_TIMEOUT), "unload NAME|--all",
 	  "remove a policy, whoever loaded it",
 	  "  --all              all of them\n"
 	  "  --timeout SECONDS  how long to wait for running VMs to leave it (60)\n" },
-	{ "status", cmd_status, 0, 0, BIT(OPT_NAMES), "status [--names]",
+	{ "status", cmd_status, 0, 0, OPT(OPT_NAMES), "status [--names]",
 	  "what is loaded, and every VM's guest memory with its policy",
 	  "  --names            only the names of the policies, one per line\n" },
 	{ "show", cmd_show, 1, 1, 0, "show NAME|PID",
 	  "one policy, or one process and why its policy is the effective one", "" },
 	{ "check", cmd_check, 0, 0, 0, "check",
 	  "what this host has and lacks; exit status 0 if policies can be loaded", "" },
-	{ "wait", cmd_wait, 1, 1, BIT(OPT_TIMEOUT), "wait NAME [--timeout SECONDS]",
+	{ "wait", cmd_wait, 1, 1, OPT(OPT_TIMEOUT), "wait NAME [--timeout SECONDS]",
 	  "wait until a policy is unloaded (exit status 0) or tripped (3)",
 	  "  --timeout SECONDS  give up after so long (exit status 4); else never\n" },
 };
 
-#define NR_COMMANDS	((int)(sizeof(commands) / sizeof(commands[0])))
+#define NR_COMMANDS	((int)ARRAY_SIZE(commands))
 
 static const struct command *find_command(const char *name)
 {
@@ -209,7 +210,7 @@ static int parse_options(int argc, char **argv, unsigned int *given, bool *help,
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":jvhV", long_options, &index)) != -1) {
 		if (c >= OPT_CGROUP)
-			*given |= BIT(c);
+			*given |= OPT(c);
 		switch (c) {
 		case 'j':
 			break;
@@ -254,7 +255,8 @@ static int parse_options(int argc, char **argv, unsigned int *given, bool *help,
 		case ':':
 			return usage_error(fmt("%s takes a value", argv[optind - 1]));
 		default:
-			return usage_error(fmt("there is no option %s; try 'gmem-policy help'", argv[optind - 1]));
+			return usage_error(fmt("there is no option %s; try 'gmem-policy help'",
+					       argv[optind - 1]));
 		}
 	}
 	return 0;
@@ -265,7 +267,7 @@ static const char *option_name(unsigned int bit)
 	const struct option *o;
 
 	for (o = long_options; o->name; o++) {
-		if (o->val >= OPT_CGROUP && BIT(o->val) == bit)
+		if (o->val >= OPT_CGROUP && OPT(o->val) == bit)
 			return o->name;
 	}
 	return "?";

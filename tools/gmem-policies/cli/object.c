@@ -83,7 +83,7 @@ int object_dirs(int (*visit)(const char *path, void *arg), void *arg)
 		return 0;
 	exe[len] = '\0';
 	*strrchr(exe, '/') = '\0';
-	for (i = 0; i < sizeof(beside) / sizeof(beside[0]) && !ret; i++) {
+	for (i = 0; i < ARRAY_SIZE(beside) && !ret; i++) {
 		snprintf(dir, sizeof(dir), "%s/%s", exe, beside[i]);
 		ret = visit_dir(dir, visit, arg);
 	}
@@ -129,10 +129,11 @@ int object_find(const char *name, char **path)
 	}
 	fail(ENOENT, "there is no policy '%s'", name);
 	if (search.names[0])
-		fail_hint("There are: %s. A policy of your own is given as a file: ./%s" SUFFIX, search.names, name);
+		fail_hint("There are: %s. A policy of your own is given as a file: ./%s" SUFFIX,
+			  search.names, name);
 	else
-		fail_hint("No policies are installed; GMEM_POLICY_PATH says where to look. "
-			  "A policy of your own is given as a file: ./%s" SUFFIX, name);
+		fail_hint("None is installed; GMEM_POLICY_PATH says where to look, a file is given as ./%s" SUFFIX,
+			  name);
 	return -1;
 }
 
@@ -247,7 +248,8 @@ static int object_ops(struct object *object)
 	struct bpf_program *prog;
 
 	if (!name || !cgroup || !flags || !abi)
-		return fail(EINVAL, "%s: its struct gmem_policy_ops is not one that gmem-policy knows", object->path);
+		return fail(EINVAL, "%s: its struct gmem_policy_ops is not one that gmem-policy knows",
+			    object->path);
 
 	snprintf(object->name, sizeof(object->name), "%.*s", REC_NAME_LEN - 1, name);
 	object->cgroup = *cgroup;

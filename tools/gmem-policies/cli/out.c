@@ -50,7 +50,7 @@ const char *fmt_size(__u64 bytes)
 	double value = bytes;
 	unsigned int unit = 0;
 
-	while (value >= 1024 && unit < sizeof(units) / sizeof(units[0]) - 1) {
+	while (value >= 1024 && unit < ARRAY_SIZE(units) - 1) {
 		value /= 1024;
 		unit++;
 	}

@@ -83,8 +83,8 @@ static const char *find_tag(const struct btf *btf, __u32 var, const char *kind)
  * Add the variables of @section. Counters must be tagged; a tunable that is not is taken for one if it is
  * "const volatile", so that a policy which does without gmem_policy.bpf.h can be tuned as well.
  */
-int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag, void *data,
-	       size_t size)
+int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag,
+	       void *data, size_t size)
 {
 	const struct btf_var_secinfo *var;
 	const struct btf_type *sec;
@@ -277,7 +277,7 @@ static const char *set_bool(bool *value, const char *text)
 	static const char *const no[] = { "false", "no", "off", "0", "n" };
 	size_t i;
 
-	for (i = 0; i < sizeof(yes) / sizeof(yes[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(yes); i++) {
 		if (!strcasecmp(text, yes[i]) || !strcasecmp(text, no[i])) {
 			*value = !strcasecmp(text, yes[i]);
 			return NULL;

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What guest_memfd costs, per 4K page: first access by the guest, fallocate(), conversion in both directions,
- * hole punching, and freeing at close.
+ * What guest_memfd costs, per 4K page: first access by the guest, fallocate(), conversion in both
+ * directions, hole punching, and freeing at close.
  *
- * One KVM_X86_SW_PROTECTED_VM with one vCPU. It is meant for a machine whose clock counts instructions
- * (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the numbers are nanoseconds, with their noise.
+ * One KVM_X86_SW_PROTECTED_VM with one vCPU. It is meant for a machine whose clock counts
+ * instructions (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the numbers are
+ * nanoseconds, with their noise.
  *
- * A round makes a new file, binds it, goes through all steps once unmeasured, so that stage-2 page tables,
- * slabs and caches are there, and then through them again, measured. The first round is not counted; the rest
- * give the median, least and largest cost. Where the kernel has policies, the number of their decisions in each
- * step is read from the file's fdinfo.
+ * A round makes a new file, binds it, goes through all steps once unmeasured, so that stage-2 page
+ * tables, slabs and caches are there, and then through them again, measured. The first round is not
+ * counted; the rest give the median, least and largest cost. Where the kernel has policies, the
+ * number of their decisions in each step is read from the file's fdinfo.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -54,20 +55,48 @@ static const struct {
 	const char *name;
 	const char *what;
 } steps[STEPS] = {
-	[STEP_SET_PRIVATE]	= { "set_private", "convert to private, nothing allocated" },
-	[STEP_TOUCH]		= { "touch", "first access by the guest: exit, allocate, zero, map" },
-	[STEP_RETOUCH]		= { "retouch", "second access: the guest's loop alone" },
-	[STEP_PUNCH]		= { "punch", "punch out what the guest has mapped" },
-	[STEP_FALLOCATE]	= { "fallocate", "allocate and zero by fallocate()" },
-	[STEP_TOUCH_ALLOCATED]	= { "touch_allocated", "first access after fallocate(): exit, map" },
-	[STEP_SET_SHARED]	= { "set_shared", "convert to shared what the guest has mapped" },
-	[STEP_PUNCH_SHARED]	= { "punch_shared", "punch it out then, as VMMs do" },
-	[STEP_SET_PRIVATE_ONE]	= { "set_private_one", "convert one page among shared ones to private" },
-	[STEP_SET_SHARED_ONE]	= { "set_shared_one", "and back" },
-	[STEP_SET_PRIVATE_EACH]	= { "set_private_each", "convert a range to private page by page" },
-	[STEP_CREATE]		= { "create", "KVM_CREATE_GUEST_MEMFD, per file" },
-	[STEP_CLOSE]		= { "close", "close the file: unmap and free" },
-	[STEP_CLEAR]		= { "clear", "write zeroes to a page that is in memory (rep stosq)" },
+	[STEP_SET_PRIVATE] = {
+		"set_private", "convert to private, nothing allocated",
+	},
+	[STEP_TOUCH] = {
+		"touch", "first access by the guest: exit, allocate, zero, map",
+	},
+	[STEP_RETOUCH] = {
+		"retouch", "second access: the guest's loop alone",
+	},
+	[STEP_PUNCH] = {
+		"punch", "punch out what the guest has mapped",
+	},
+	[STEP_FALLOCATE] = {
+		"fallocate", "allocate by fallocate()",
+	},
+	[STEP_TOUCH_ALLOCATED] = {
+		"touch_allocated", "first access after fallocate(): exit, zero, map",
+	},
+	[STEP_SET_SHARED] = {
+		"set_shared", "convert to shared what the guest has mapped",
+	},
+	[STEP_PUNCH_SHARED] = {
+		"punch_shared", "punch it out then, as VMMs do",
+	},
+	[STEP_SET_PRIVATE_ONE] = {
+		"set_private_one", "convert one page among shared ones to private",
+	},
+	[STEP_SET_SHARED_ONE] = {
+		"set_shared_one", "and back",
+	},
+	[STEP_SET_PRIVATE_EACH] = {
+		"set_private_each", "convert a range to private page by page",
+	},
+	[STEP_CREATE] = {
+		"create", "KVM_CREATE_GUEST_MEMFD, per file",
+	},
+	[STEP_CLOSE] = {
+		"close", "close the file: unmap and free",
+	},
+	[STEP_CLEAR] = {
+		"clear", "write zeroes to a page that is in memory (rep stosq)",
+	},
 };
 
 struct sample {
@@ -109,7 +138,7 @@ static u64 now_ns(void)
 }
 
 /* Decisions that policies took on the file; 0 if the kernel does not know of policies. */
-static u64 decisions(int fd)
+static u64 policy_decisions(int fd)
 {
 	char path[64], line[256];
 	u64 n = 0;
@@ -191,30 +220,32 @@ static void run_step(enum step step, int fd, struct sample *s)
 	u64 n = step == STEP_SET_PRIVATE_EACH ? min_t(u64, pages, ONE_BY_ONE) : pages;
 	u64 size = n * PAGE_SIZE, start, end, before;
 
-	before = s ? decisions(fd) : 0;
+	before = s ? policy_decisions(fd) : 0;
 	start = now_ns();
 	do_step(step, fd, size);
 	end = now_ns();
 	if (!s)
 		return;
 	s[step] = (struct sample) {
-		.ns = end - start, .units = n, .decisions = decisions(fd) - before,
+		.ns = end - start, .units = n, .decisions = policy_decisions(fd) - before,
 	};
 }
 
 /*
- * Conversions of one page, and back. Unlike the rest, each is timed by itself, and has the clock's cost in it. They
- * are all alike, so that the decisions on one of them, which is not timed, tell of all.
+ * Conversions of one page, and back. Unlike the rest, each is timed by itself, and has the clock's
+ * cost in it. They are all alike, so that the decisions on one of them, which is not timed, tell of
+ * all.
  */
 static void run_one_page(int fd, struct sample *s)
 {
-	u64 n = min_t(u64, pages, ONE_BY_ONE), to_private = 0, to_shared = 0, taken[3], start, middle, i;
+	u64 n = min_t(u64, pages, ONE_BY_ONE), to_private = 0, to_shared = 0;
+	u64 taken[3], start, middle, i;
 
-	taken[0] = decisions(fd);
+	taken[0] = policy_decisions(fd);
 	set_attributes(BENCH_GPA, PAGE_SIZE, true);
-	taken[1] = decisions(fd);
+	taken[1] = policy_decisions(fd);
 	set_attributes(BENCH_GPA, PAGE_SIZE, false);
-	taken[2] = decisions(fd);
+	taken[2] = policy_decisions(fd);
 
 	for (i = 0; i < n; i++) {
 		start = now_ns();
@@ -233,9 +264,15 @@ static void run_one_page(int fd, struct sample *s)
 }
 
 static const enum step order[] = {
-	STEP_SET_PRIVATE, STEP_TOUCH, STEP_RETOUCH, STEP_PUNCH, STEP_FALLOCATE, STEP_TOUCH_ALLOCATED,
-	STEP_SET_SHARED, STEP_PUNCH_SHARED, STEP_SET_PRIVATE_EACH,
+	STEP_SET_PRIVATE, STEP_TOUCH, STEP_RETOUCH, STEP_PUNCH, STEP_FALLOCATE,
+	STEP_TOUCH_ALLOCATED, STEP_SET_SHARED, STEP_PUNCH_SHARED, STEP_SET_PRIVATE_EACH,
 };
+
+static void set_memslot(u64 size, int fd)
+{
+	vm_set_user_memory_region2(vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, size, shared_mem,
+				   fd, 0);
+}
 
 static void run_round(struct sample *s)
 {
@@ -246,7 +283,7 @@ static void run_round(struct sample *s)
 	fd = vm_create_guest_memfd(vm, mem_size, 0);
 	s[STEP_CREATE] = (struct sample) { .ns = now_ns() - start, .units = 1 };
 
-	vm_set_user_memory_region2(vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, mem_size, shared_mem, fd, 0);
+	set_memslot(mem_size, fd);
 	for (i = 0; i < ARRAY_SIZE(order); i++)
 		run_step(order[i], fd, NULL);
 	run_step(STEP_SET_SHARED, fd, NULL);
@@ -263,7 +300,7 @@ static void run_round(struct sample *s)
 	s[STEP_CLOSE] = (struct sample) { .ns = now_ns() - start, .units = pages };
 
 	run_step(STEP_SET_SHARED, -1, NULL);
-	vm_set_user_memory_region2(vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, 0, shared_mem, -1, 0);
+	set_memslot(0, -1);
 }
 
 static int compare(const void *a, const void *b)
@@ -273,30 +310,44 @@ static int compare(const void *a, const void *b)
 	return x->ns < y->ns ? -1 : x->ns > y->ns;
 }
 
+static void report_json(int i, const struct sample *sorted, u64 counted)
+{
+	const struct sample *mid = &sorted[counted / 2];
+	double units = mid->units;
+
+	printf("%s\n  \"%s\": {", i ? "," : "", steps[i].name);
+	printf("\"ns\": %.3f, \"min\": %.3f, \"max\": %.3f, ", mid->ns / units,
+	       sorted[0].ns / units, sorted[counted - 1].ns / units);
+	printf("\"units\": %lu, \"decisions\": %lu, \"what\": \"%s\"}", mid->units, mid->decisions,
+	       steps[i].what);
+}
+
+static void report_text(int i, const struct sample *mid)
+{
+	printf("%s %.1f %s\n", steps[i].name, (double)mid->ns / mid->units,
+	       i == STEP_CREATE ? "ns" : "ns/page");
+	if (mid->decisions)
+		printf("%s_decisions %.4f 1/page\n", steps[i].name,
+		       (double)mid->decisions / mid->units);
+}
+
 static void report(bool json)
 {
-	struct sample s[MAX_ROUNDS], *mid;
+	struct sample s[MAX_ROUNDS];
 	u64 counted = rounds - 1;
-	double median;
 	int i, j;
 
 	if (json)
-		printf("{\"schema\": 1, \"pages\": %lu, \"rounds\": %lu, \"steps\": {", pages, counted);
+		printf("{\"schema\": 1, \"pages\": %lu, \"rounds\": %lu, \"steps\": {", pages,
+		       counted);
 	for (i = 0; i < STEPS; i++) {
 		for (j = 0; j < counted; j++)
 			s[j] = samples[j + 1][i];
 		qsort(s, counted, sizeof(*s), compare);
-		mid = &s[counted / 2];
-		median = (double)mid->ns / mid->units;
-		if (json) {
-			printf("%s\n  \"%s\": {\"ns\": %.3f, \"min\": %.3f, \"max\": %.3f, \"units\": %lu, \"decisions\": %lu, \"what\": \"%s\"}",
-			       i ? "," : "", steps[i].name, median, (double)s[0].ns / mid->units,
-			       (double)s[counted - 1].ns / mid->units, mid->units, mid->decisions, steps[i].what);
-			continue;
-		}
-		printf("%s %.1f %s\n", steps[i].name, median, i == STEP_CREATE ? "ns" : "ns/page");
-		if (mid->decisions)
-			printf("%s_decisions %.4f 1/page\n", steps[i].name, (double)mid->decisions / mid->units);
+		if (json)
+			report_json(i, s, counted);
+		else
+			report_text(i, &s[counted / 2]);
 	}
 	if (json)
 		printf("\n}}\n");
@@ -315,7 +366,7 @@ static void help(const char *name)
 		printf("  %-16s %s\n", steps[i].name, steps[i].what);
 }
 
-static u64 number(const char *s, u64 least, u64 most)
+static u64 parse_number(const char *s, u64 least, u64 most)
 {
 	u64 n;
 
@@ -346,10 +397,10 @@ int main(int argc, char *argv[])
 	while ((opt = getopt_long(argc, argv, "p:r:jh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
-			pages = number(optarg, 1, MAX_PAGES);
+			pages = parse_number(optarg, 1, MAX_PAGES);
 			break;
 		case 'r':
-			rounds = number(optarg, 2, MAX_ROUNDS);
+			rounds = parse_number(optarg, 2, MAX_ROUNDS);
 			break;
 		case 'j':
 			json = true;
@@ -375,7 +426,7 @@ int main(int argc, char *argv[])
 	vcpu = vm_vcpu_add(vm, 0, guest_code);
 	vcpu_args_set(vcpu, 1, gva);
 
-	/* Shared memory of the slot: unused, but for the page clearing, which wants it in memory. */
+	/* Shared memory of the slot: unused, but for clearing pages, which must be there. */
 	shared_mem = gmem_mmap_anon(mem_size);
 	TEST_ASSERT(shared_mem, "no memory");
 	memset(shared_mem, 0xff, min_t(u64, mem_size, SZ_2M));
