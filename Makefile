@@ -6,8 +6,8 @@ KERNEL ?= normal
 # Elapsed times count from here, whatever number of steps follow.
 export GMEM_T0 := $(shell date +%s)
 
-.PHONY: help demo test test-debug test-pristine kernel kernel-debug kernel-off kernel-pristine tools image \
-	shell refresh-patches reset-kernel deps prepare clean distclean
+.PHONY: help demo test test-debug test-pristine bench check check-patches kernel kernel-debug kernel-off \
+	kernel-pristine tools image shell refresh-patches reset-kernel deps prepare clean distclean
 .NOTPARALLEL:
 
 help: ## these lines
@@ -16,6 +16,7 @@ help: ## these lines
 	@echo
 	@echo "  KERNEL_SRC=PATH  a kernel tree or tarball of your own    JOBS=N  compile so many at once"
 	@echo "  T=REGEX          only these tests (make test)            FULL=1  the long ones too"
+	@echo '  ARGS="..."       options of scripts/bench, check, check-patches (ARGS=--help lists them)'
 
 demo: kernel tools image ## build all, boot it, load a policy, watch VMs convert memory
 	@scripts/demo
@@ -28,6 +29,15 @@ test-debug: kernel-debug kernel tools image ## the same on a kernel with KASAN, 
 
 test-pristine: kernel-pristine kernel tools image ## upstream's tests on the base kernel without us
 	@T="$${T:-^upstream/}" scripts/test pristine
+
+bench: kernel-pristine kernel tools image ## what guest_memfd costs in instructions, beside the base kernel
+	@scripts/bench $(ARGS)
+
+check: deps ## style, documents, scripts; sparse, if the kernel is built
+	@scripts/check $(ARGS)
+
+check-patches: deps ## does each patch build by itself?
+	@scripts/check-patches $(ARGS)
 
 kernel: deps ## the kernel that is booted: base + overlay + patches
 	@scripts/build-kernel normal
@@ -63,7 +73,8 @@ deps: ## install what is needed (as root, or with sudo)
 	@scripts/deps
 
 clean: ## remove what was compiled
-	rm -rf build/linux/out* build/pristine/out* build/stage-* build/tools build/logs build/accel build/*.config build/run.*
+	rm -rf build/linux/out* build/pristine/out* build/check-patches/out* build/stage-* build/tools build/bench \
+		build/logs build/accel build/*.config build/run.* build/check.*
 
 distclean: ## remove build/ (downloads and the compiler's cache stay in ~/.cache/gmem-bpf)
 	rm -rf build

@@ -39,7 +39,6 @@ vm_new() {
 	mkfifo "$TMP/$1.in" "$TMP/$1.out"
 	(
 		close_vms
-		if [ -n "${2:-}" ]; then echo "$BASHPID" >"$2/cgroup.procs"; fi
 		exec gmem_vm <"$TMP/$1.in" >"$TMP/$1.out" 2>"$TMP/$1.err"
 	) &
 	VM_PID[$1]=$!
@@ -47,6 +46,7 @@ vm_new() {
 	exec {in}>"$TMP/$1.in" {out}<"$TMP/$1.out"
 	VM_IN[$1]=$in VM_OUT[$1]=$out
 	rm -f "$TMP/$1.in" "$TMP/$1.out"
+	if [ -n "${2:-}" ]; then echo "${VM_PID[$1]}" >"$2/cgroup.procs"; fi
 }
 
 # One command; its status is 0 for "ok". The line is in $line.
@@ -203,12 +203,11 @@ bpf_census() {
 
 CGROUPS=/sys/fs/cgroup
 
-# cgroup PATH [FILE=VALUE]...: below the mount; removed at the end
+# cgroup PATH [FILE=VALUE]...: below the mount; removed at the end. Only those at the top have controllers.
 cgroup() {
 	local dir=$CGROUPS/$1 file
 	mkdir "$dir"
 	cleanup "rm_cgroup '$dir'"
-	echo "+memory" >"$dir/../cgroup.subtree_control"
 	shift
 	for file; do echo "${file#*=}" >"$dir/${file%%=*}"; done
 }
@@ -232,8 +231,6 @@ kvm_reload() {
 	modprobe "$vendor"
 }
 
-left=$(gmem-policy status --names)
-[ -z "$left" ] || die "another test left policies: $left"
-unset left
-wait_for 20 no_objects
+nothing_there() { [ "$(js '"\(.policies | length) \(.objects | length)"')" = '0 0' ]; }
+wait_for 20 nothing_there
 cleanup 'gmem-policy unload --all >/dev/null'

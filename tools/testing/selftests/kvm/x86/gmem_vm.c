@@ -496,11 +496,12 @@ static int cmd_plain(struct args *a, struct result *res)
 
 static int cmd_unbind(struct args *a, struct result *res)
 {
-	struct slot *s = &slots[a->n[0]];
+	struct slot *s;
 	int err;
 
-	if (a->n[0] >= MAX_SLOTS || !s->used)
+	if (a->n[0] >= MAX_SLOTS || !slots[a->n[0]].used)
 		return error(-ENOENT, res, "no such slot: %s", a->s[0]);
+	s = &slots[a->n[0]];
 	err = check(__vm_set_user_memory_region2(vm, a->n[0], 0, s->gpa, 0, NULL, -1, 0));
 	if (!err) {
 		munmap(s->hva, s->size);
