@@ -87,6 +87,7 @@ vm_fails() {
 
 # vm_end NAME: it exits by itself
 vm_end() {
+	# shellcheck disable=SC1083,SC2086,SC2093 # {array[index]} is bash's, and this exec only closes
 	exec {VM_IN[$1]}>&- {VM_OUT[$1]}<&-
 	unset "VM_IN[$1]" "VM_OUT[$1]"
 	wait "${VM_PID[$1]}" 2>/dev/null || :

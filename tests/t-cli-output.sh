@@ -140,7 +140,7 @@ commands=$(gmem-policy help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
 assert_eq "$(tr '\n' ' ' <<<"$commands")" 'list load replace unload status show check wait help ' 'commands'
 for c in $commands; do
 	assert_match "$man" $'\n'"\\.(It )?Cm $c" 'the man page'
-	assert_match "$words" "commands=.*[' ]$c[' ]" 'the completion'
+	assert_match "$words" "commands=.*[' ]${c}[' ]" 'the completion'
 	[ "$c" = help ] && continue
 	text=$(gmem-policy help "$c")
 	assert_eq "$text" "$(gmem-policy "$c" --help)" "help $c"

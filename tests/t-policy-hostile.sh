@@ -119,6 +119,7 @@ assert_ge "$(traced 'policy_trip: .*name=wild ')" $trips 'trips in the trace'
 unload wild
 
 note 'random answers that are all carried out'
+# shellcheck disable=SC2012 # the kernel names them: node0, node1
 load chaos --flags enforced --cgroup / --set nodes="$(ls -d /sys/devices/system/node/node[0-9]* | wc -l)"
 workload -v 2 -c 2 -p random -s 256K -n 40 --seed 2
 verified

@@ -20,12 +20,12 @@ populated() { # VM BYTES: resident, allocated ahead, zeroed ahead
 only() { # TUNABLE...: these of at_create, at_bind and at_convert; NOW unless told otherwise
 	local t args=(--set background=false)
 	for t in at_create at_bind at_convert; do
-		if [[ " $* " == *" $t "* ]]; then args+=(--set $t=true); else args+=(--set $t=false); fi
+		if [[ " $* " == *" $t "* ]]; then args+=(--set "$t=true"); else args+=(--set "$t=false"); fi
 	done
 	for t; do
 		if [[ $t == *=* ]]; then args+=(--set "$t"); fi
 	done
-	if [ -n "$(gmem-policy status --names | grep -x prealloc)" ]; then
+	if [ "$(gmem-policy status --names | grep -cx prealloc)" != 0 ]; then
 		replace prealloc "${args[@]}"
 	else
 		load prealloc "${args[@]}"

@@ -3,8 +3,8 @@
  * Policies for guest memory (guest_memfd), written in BPF.
  *
  * The first half is what a policy sees: the struct_ops type gmem_policy_ops, its contexts and their
- * enums. It is an experimental ABI, with a version. The second half is the interface between the policy
- * core (built in) and a hypervisor's glue (for KVM: virt/kvm/gmem_bpf.c, in kvm.ko).
+ * enums. It is an experimental ABI, with a version. The second half is the interface between the
+ * policy core (built in) and a hypervisor's glue (for KVM: virt/kvm/gmem_bpf.c, in kvm.ko).
  *
  * Documentation/virt/kvm/gmem/policy.rst has the whole contract.
  */
@@ -21,7 +21,9 @@
 #include <linux/types.h>
 #include <linux/xarray.h>
 
-/* Version of what follows up to struct gmem_policy_ops. A policy built for another one is refused. */
+/*
+ * Version of what follows up to struct gmem_policy_ops. A policy built for another one is refused.
+ */
 #define GMEM_POLICY_ABI		1
 
 /* Longest policy name, with its terminating NUL. */
@@ -40,7 +42,8 @@
  * @GMEM_WHY_GUEST_FAULT: the guest touched memory that was not there
  * @GMEM_WHY_HOST_FAULT: user space touched memory that was not there, through mmap()
  * @GMEM_WHY_FALLOCATE: fallocate()
- * @GMEM_WHY_POPULATE: the VMM writes the guest's initial memory (SNP launch update, TDX init region)
+ * @GMEM_WHY_POPULATE: the VMM writes the guest's initial memory (SNP launch update, TDX init
+ *		       region)
  * @GMEM_WHY_PREALLOC: populated ahead because a policy asked for it
  * @GMEM_WHY_CONVERT: KVM_SET_MEMORY_ATTRIBUTES changed a range
  * @GMEM_WHY_QUIET: a range was not converted for as long as the policy asked
@@ -153,10 +156,12 @@ enum gmem_policy_flags {
  * @id: number of the object, never used again on this boot
  * @size: size of the file, bytes
  * @resident: bytes of it that are allocated now
- * @faults: accesses that found no memory, and so led to an allocation, since a policy was first loaded
+ * @faults: accesses that found no memory, and so led to an allocation, since a policy was first
+ *	    loaded
  * @cgroup_id: the cgroup that created it (of the v2 hierarchy)
- * @cookie: the policy's own word for this object, writable; 0 when the policy takes the object over.
- *	    Concurrent decisions on one object may overwrite each other's: count in a map instead
+ * @cookie: the policy's own word for this object, writable; 0 when the policy takes the object
+ *	    over. Concurrent decisions on one object may overwrite each other's: count in a map
+ *	    instead
  * @tgid: process that created it, in the initial pid namespace
  * @flags: enum gmem_obj_flags
  */
@@ -191,7 +196,8 @@ struct gmem_obj_ctx {
  * @zero: decision: enum gmem_zero
  * @asked: the kernel's: @order as the policy left it, before it is fitted
  *
- * The decisions hold the built-in answer (0, %GMEM_NO_NODE, %GMEM_ZERO_FIRST_USE) when the op is called.
+ * The decisions hold the built-in answer (0, %GMEM_NO_NODE, %GMEM_ZERO_FIRST_USE) when the op is
+ * called.
  */
 struct gmem_alloc_ctx {
 	struct gmem_info obj;
@@ -208,12 +214,14 @@ struct gmem_alloc_ctx {
 /**
  * struct gmem_prealloc_ctx - context of prealloc
  * @obj: the object; cookie is writable
- * @start: first page of the range that it is about: the file, the binding, the conversion, the fault
+ * @start: first page of the range that it is about: the file, the binding, the conversion, the
+ *	   fault
  * @nr: pages in that range
  * @why: %GMEM_WHY_CREATE, _BIND, _CONVERT (to private), _GUEST_FAULT or _HOST_FAULT (that missed)
  * @how: decision: enum gmem_how
  * @from: decision: first page to populate; @start when the op is called
- * @count: decision: pages to populate; 0 when the op is called. What reaches past the file is fitted
+ * @count: decision: pages to populate; 0 when the op is called. What reaches past the file is
+ *	   fitted
  */
 struct gmem_prealloc_ctx {
 	struct gmem_info obj;
@@ -234,8 +242,8 @@ struct gmem_prealloc_ctx {
  * @to_private: 1 if the range is private now, 0 if it is shared
  * @why: %GMEM_WHY_CONVERT, or %GMEM_WHY_QUIET when this is the call that quiet_ms asked for
  * @how: decision: populate the range ahead (enum gmem_how)
- * @quiet_ms: decision: call again once the range was not converted for so many milliseconds, at most
- *	      %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one
+ * @quiet_ms: decision: call again once the range was not converted for so many milliseconds, at
+ *	      most %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one
  */
 struct gmem_convert_ctx {
 	struct gmem_info obj;
@@ -272,24 +280,25 @@ struct gmem_free_ctx {
 
 /**
  * struct gmem_policy_ops - a policy for guest memory
- * @init: an object comes under the policy; a nonzero return declines it, and the next policy in scope gets
- *	  it. Called once per object, before any other op sees the object
+ * @init: an object comes under the policy; a nonzero return declines it, and the next policy in
+ *	  scope gets it. Called once per object, before any other op sees the object
  * @exit: the object leaves the policy; called exactly once for each init that returned 0
  * @alloc: memory is missing and is about to be allocated; may be asked twice when two faults race.
  *	   Never called when the memory is there
  * @prealloc: populate more than what was asked for?
  * @convert: the attributes of a range really changed
  * @free: memory leaves the object
- * @cgroup_id: cgroup (v2) whose VMs it is for, descendants included; 0 for all. Must be 0 if @flags has
- *	       %GMEM_POLICY_NAMED
+ * @cgroup_id: cgroup (v2) whose VMs it is for, descendants included; 0 for all. Must be 0 if @flags
+ *	       has %GMEM_POLICY_NAMED
  * @abi_version: %GMEM_POLICY_ABI
  * @flags: enum gmem_policy_flags
  * @name: letters, digits and '_'; unique on the host
  *
- * All ops are optional and must not sleep. They are called under rcu_read_lock(), in process context, with
- * preemption as the caller had it, concurrently on all CPUs, and often with locks of KVM and mm held: they
- * decide, and the kernel acts. What they decide is checked: something that merely does not fit is fitted,
- * nonsense is replaced by the built-in answer and counted, and %GMEM_TRIP_LIMIT of it disables the policy.
+ * All ops are optional and must not sleep. They are called under rcu_read_lock(), in process
+ * context, with preemption as the caller had it, concurrently on all CPUs, and often with locks of
+ * KVM and mm held: they decide, and the kernel acts. What they decide is checked: something that
+ * merely does not fit is fitted, nonsense is replaced by the built-in answer and counted, and
+ * %GMEM_TRIP_LIMIT of it disables the policy.
  */
 struct gmem_policy_ops {
 	int (*init)(struct gmem_obj_ctx *ctx);
@@ -304,7 +313,10 @@ struct gmem_policy_ops {
 	char name[GMEM_POLICY_NAME_LEN];
 };
 
-/* Populating ahead leaves this part of a memory cgroup's memory.max (and at least 1 MiB) alone: 1/32. */
+/*
+ * Populating ahead leaves this part of a memory cgroup's memory.max (and at least 1 MiB) alone:
+ * 1/32.
+ */
 #define GMEM_MEMCG_RESERVE	32
 
 /* Nonsensical decisions after which a policy is disabled ("tripped"). */
@@ -527,7 +539,8 @@ struct gmem_resident {
 };
 
 /**
- * struct gmem_obj_report - what the BPF iterator gmem_obj tells about an object beside the object itself
+ * struct gmem_obj_report - what the BPF iterator gmem_obj tells about an object beside the object
+ * itself
  * @policy_id: the effective policy, 0 for built in
  * @shadow_id: the one that shadows it, or 0
  * @scope: enum gmem_scope

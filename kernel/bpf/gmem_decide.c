@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decisions of guest memory policies: ask the effective policy and the one that shadows it, check what they
- * answer, count and trace it. gmem_struct_ops.c says which policy an object is under.
+ * Decisions of guest memory policies: ask the effective policy and the one that shadows it, check
+ * what they answer, count and trace it. gmem_struct_ops.c says which policy an object is under.
  *
- * An answer is never trusted. What merely does not fit here and now is fitted, as part of normal life.
- * Nonsense, which no host and no object would make sensible, is replaced by the built-in answer, and counts
- * towards the policy being disabled.
+ * An answer is never trusted. What merely does not fit here and now is fitted, as part of normal
+ * life. Nonsense, which no host and no object would make sensible, is replaced by the built-in
+ * answer, and counts towards the policy being disabled.
  */
 #include <linux/gmem_policy.h>
 #include <linux/mm.h>
@@ -34,7 +34,10 @@ static void gmem_fill_info(struct gmem_obj *obj, struct gmem_info *info)
 	info->flags = obj->flags;
 }
 
-/* The cookie goes by value, so that a shadow has one of its own and cannot disturb the effective policy's. */
+/*
+ * The cookie goes by value, so that a shadow has one of its own and cannot disturb the effective
+ * policy's.
+ */
 static void gmem_cookie_back(u64 *cookie, const struct gmem_info *info)
 {
 	if (READ_ONCE(*cookie) != info->cookie)
@@ -110,7 +113,8 @@ static struct gmem_verdict gmem_check_prealloc(struct gmem_obj *obj, struct gmem
 	if (ctx->how >= GMEM_HOW_MAX) {
 		verdict.nonsense = "prealloc: unknown how";
 	} else if (ctx->how != GMEM_HOW_NONE &&
-		   (ctx->from > MAX_LFS_FILESIZE >> PAGE_SHIFT || ctx->count > MAX_LFS_FILESIZE >> PAGE_SHIFT)) {
+		   (ctx->from > MAX_LFS_FILESIZE >> PAGE_SHIFT ||
+		    ctx->count > MAX_LFS_FILESIZE >> PAGE_SHIFT)) {
 		verdict.nonsense = "prealloc: impossible range";
 	} else if (ctx->how != GMEM_HOW_NONE && ctx->count) {
 		if (ctx->from >= pages) {
@@ -136,7 +140,8 @@ static struct gmem_verdict gmem_check_convert(struct gmem_obj *obj, struct gmem_
 	if (ctx->how >= GMEM_HOW_MAX) {
 		verdict.nonsense = "convert: unknown how";
 		ctx->how = GMEM_HOW_NONE;
-	} else if (ctx->how != GMEM_HOW_NONE && !ctx->to_private && !(obj->flags & GMEM_OBJ_SHARED)) {
+	} else if (ctx->how != GMEM_HOW_NONE && !ctx->to_private &&
+		   !(obj->flags & GMEM_OBJ_SHARED)) {
 		/* The range's memory is not here any more: it is shared, and comes from the VMM. */
 		verdict.fitted = true;
 		ctx->how = GMEM_HOW_NONE;
@@ -167,42 +172,43 @@ static struct gmem_verdict gmem_check_free(struct gmem_obj *obj, struct gmem_fre
 }
 
 /*
- * Ask one policy. The four ops differ in their context, in how an answer is checked, and in which part of it
- * the trace shows.
+ * Ask one policy. The four ops differ in their context, in how an answer is checked, and in which
+ * part of it the trace shows.
  */
-#define GMEM_ASK(op, OP, index, nr, a, b)								\
-static void gmem_ask_##op(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie,		\
-			  struct gmem_##op##_ctx *ctx, bool shadow)					\
-{													\
-	struct gmem_verdict verdict;									\
-													\
-	gmem_fill_info(obj, &ctx->obj);									\
-	ctx->obj.cookie = READ_ONCE(*cookie);								\
-	policy->ops->op(ctx);										\
-	gmem_cookie_back(cookie, &ctx->obj);								\
-	verdict = gmem_check_##op(obj, ctx);								\
-	gmem_count_decision(obj, policy, GMEM_OP_##OP, &verdict, shadow);				\
-	trace_kvm_gmem_policy_decision(obj->id, obj->tgid, policy->ops->name, GMEM_OP_##OP, ctx->why,	\
-				       index, nr, a, b, verdict.fitted, verdict.nonsense, shadow);	\
-}													\
-													\
-void gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)				\
-{													\
-	struct gmem_policy *policy;									\
-													\
-	guard(rcu)();											\
-													\
-	policy = rcu_dereference(obj->shadow);								\
-	if (unlikely(policy) && policy->ops->op && !READ_ONCE(policy->retired)) {			\
-		struct gmem_##op##_ctx copy = *ctx;							\
-													\
-		gmem_ask_##op(obj, policy, &obj->shadow_cookie, &copy, true);				\
-	}												\
-													\
-	policy = rcu_dereference(obj->policy);								\
-	if (policy && policy->ops->op && !READ_ONCE(policy->retired))					\
-		gmem_ask_##op(obj, policy, &obj->cookie, ctx, false);					\
-}													\
+#define GMEM_ASK(op, OP, index, nr, a, b)							\
+static void gmem_ask_##op(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie,	\
+			  struct gmem_##op##_ctx *ctx, bool shadow)				\
+{												\
+	struct gmem_verdict verdict;								\
+												\
+	gmem_fill_info(obj, &ctx->obj);								\
+	ctx->obj.cookie = READ_ONCE(*cookie);							\
+	policy->ops->op(ctx);									\
+	gmem_cookie_back(cookie, &ctx->obj);							\
+	verdict = gmem_check_##op(obj, ctx);							\
+	gmem_count_decision(obj, policy, GMEM_OP_##OP, &verdict, shadow);			\
+	trace_kvm_gmem_policy_decision(obj->id, obj->tgid, policy->ops->name, GMEM_OP_##OP,	\
+				       ctx->why, index, nr, a, b, verdict.fitted,		\
+				       verdict.nonsense, shadow);				\
+}												\
+												\
+void gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)			\
+{												\
+	struct gmem_policy *policy;								\
+												\
+	guard(rcu)();										\
+												\
+	policy = rcu_dereference(obj->shadow);							\
+	if (unlikely(policy) && policy->ops->op && !READ_ONCE(policy->retired)) {		\
+		struct gmem_##op##_ctx copy = *ctx;						\
+												\
+		gmem_ask_##op(obj, policy, &obj->shadow_cookie, &copy, true);			\
+	}											\
+												\
+	policy = rcu_dereference(obj->policy);							\
+	if (policy && policy->ops->op && !READ_ONCE(policy->retired))				\
+		gmem_ask_##op(obj, policy, &obj->cookie, ctx, false);				\
+}												\
 EXPORT_SYMBOL_FOR_MODULES(gmem_decide_##op, "kvm")
 
 GMEM_ASK(alloc, ALLOC, ctx->index, 1ULL << ctx->order, ctx->order, ctx->zero);

@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Policies for guest memory: the struct_ops type gmem_policy_ops and the registry of what is attached.
+ * Policies for guest memory: the struct_ops type gmem_policy_ops and the registry of what is
+ * attached.
  *
- *   struct gmem_policy	one attached gmem_policy_ops. Its registration is a bpf_link; an update of the link
- *			replaces the gmem_policy by a new one.
- *   struct gmem_obj	the memory of one guest_memfd inode. It points at its effective policy, and at
- *			the one that shadows it.
+ *   struct gmem_policy	one attached gmem_policy_ops. Its registration is a bpf_link; an update of
+ *			the link replaces the gmem_policy by a new one.
+ *   struct gmem_obj	the memory of one guest_memfd inode. It points at its effective policy, and
+ *			at the one that shadows it.
  *
  * Attach, update and detach run under a mutex that every struct_ops in the kernel shares, or in the
- * context of whoever drops the last reference to a link. So they only change the list of registrations,
- * under gmem_lock, and kick a worker, which walks the objects and moves them from policy to policy:
+ * context of whoever drops the last reference to a link. So they only change the list of
+ * registrations, under gmem_lock, and kick a worker, which walks the objects and moves them from
+ * policy to policy:
  *
- *   1. take the old policy away from each object whose effective policy changed (built in meanwhile)
+ *   1. take the old policy away from each object whose effective policy changed (built in
+ *      meanwhile)
  *   2. wait for the decisions that may still be using it
- *   3. call its exit, look for the policy that is effective now, call that one's init, and let it decide
+ *   3. call its exit, look for the policy that is effective now, call that one's init, and let it
+ *      decide
  *
- * A policy that is detached, replaced or tripped is marked retired at once, and no decision that begins
- * later uses it. Its struct_ops map is held until the last object has left it.
+ * A policy that is detached, replaced or tripped is marked retired at once, and no decision that
+ * begins later uses it. Its struct_ops map is held until the last object has left it.
  *
- * Locks: gmem_lock (registrations; a leaf) < obj->lock (an object's policies; init and exit are called
- * under it). Decisions take neither: they run under RCU.
+ * Locks: gmem_lock (registrations; a leaf) < obj->lock (an object's policies; init and exit are
+ * called under it). Decisions take neither: they run under RCU.
  */
 #include <linux/bpf.h>
 #include <linux/bpf_verifier.h>
@@ -113,7 +117,8 @@ static int gmem_note_prog(struct bpf_prog *prog, void *data)
 	return 1;
 }
 
-static struct gmem_policy *gmem_policy_create(const struct gmem_policy_ops *ops, struct bpf_link *link)
+static struct gmem_policy *gmem_policy_create(const struct gmem_policy_ops *ops,
+					      struct bpf_link *link)
 {
 	struct gmem_policy *policy;
 	int err;
@@ -182,7 +187,8 @@ static void gmem_policy_sum(struct gmem_policy *policy)
  * gmem_policy_next - the first policy from an id on
  * @id: where to begin; set to the id of the policy that is returned
  *
- * Return: the policy, its counters summed up, with a reference for the caller; NULL if there is none
+ * Return: the policy, its counters summed up, with a reference for the caller; NULL if there is
+ * none
  */
 struct gmem_policy *gmem_policy_next(u64 *id)
 {
@@ -217,8 +223,8 @@ static unsigned int gmem_cgroup_depth(const struct gmem_obj *obj, u64 id)
 }
 
 /*
- * The rank of @policy for @obj: enforced ones (nearest first), the one that the VMM named, that of the nearest
- * cgroup, the global one. 0 if @obj is not in its scope.
+ * The rank of @policy for @obj: enforced ones (nearest first), the one that the VMM named, that of
+ * the nearest cgroup, the global one. 0 if @obj is not in its scope.
  */
 static unsigned int gmem_policy_rank(const struct gmem_obj *obj, const struct gmem_policy *policy,
 				     enum gmem_scope *scope)
@@ -247,7 +253,8 @@ static unsigned int gmem_policy_rank(const struct gmem_obj *obj, const struct gm
 }
 
 /* The policy that should be effective for @obj (or shadow it), with a reference; NULL for none. */
-static struct gmem_policy *gmem_policy_find(struct gmem_obj *obj, bool shadow, enum gmem_scope *scope)
+static struct gmem_policy *gmem_policy_find(struct gmem_obj *obj, bool shadow,
+					    enum gmem_scope *scope)
 {
 	struct gmem_policy *policy, *best = NULL;
 	unsigned int rank, best_rank = 0;
@@ -322,15 +329,20 @@ static void gmem_obj_join(struct gmem_obj *obj, bool shadow)
 		if (!gmem_call_init(obj, policy, cookie)) {
 			rcu_assign_pointer(*gmem_obj_slot(obj, shadow), policy);
 			atomic_inc(&policy->objects);
-			trace_kvm_gmem_policy_attach(obj->id, obj->tgid, policy->ops->name, policy->id,
-						     policy->ops->cgroup_id, policy->ops->flags,
-						     policy->uid, policy->comm, policy->tag);
+			trace_kvm_gmem_policy_attach(obj->id, obj->tgid, policy->ops->name,
+						     policy->id, policy->ops->cgroup_id,
+						     policy->ops->flags, policy->uid, policy->comm,
+						     policy->tag);
 			break;
 		}
 
 		this_cpu_inc(policy->counters->declines);
-		if (xa_err(xa_store(&obj->declined, policy->id, xa_mk_value(1), GFP_KERNEL_ACCOUNT))) {
-			/* Without memory to remember it, asking the next one would ask this one again. */
+		if (xa_err(xa_store(&obj->declined, policy->id, xa_mk_value(1),
+				    GFP_KERNEL_ACCOUNT))) {
+			/*
+			 * Without memory to remember it, asking the next one would ask this one
+			 * again.
+			 */
 			gmem_policy_put(policy);
 			policy = NULL;
 			scope = GMEM_SCOPE_BUILTIN;
@@ -342,7 +354,10 @@ static void gmem_obj_join(struct gmem_obj *obj, bool shadow)
 		obj->scope = scope;
 }
 
-/* Take the policy away from @obj if it is not the right one any more; true if its exit is to be called. */
+/*
+ * Take the policy away from @obj if it is not the right one any more; true if its exit is to be
+ * called.
+ */
 static bool gmem_obj_part(struct gmem_obj *obj, bool shadow)
 {
 	struct gmem_policy *policy, *next;
@@ -477,10 +492,14 @@ static void gmem_walk(struct work_struct *work)
 
 	gmem_mark_walked(gen);
 
-	/* An attach that comes after this look has kicked the worker again, which enables the key again. */
+	/*
+	 * An attach that comes after this look has kicked the worker again, which enables the key
+	 * again.
+	 */
 	if (!gmem_any_registered())
 		static_branch_disable(&gmem_policy_key);
 }
+
 static DECLARE_WORK(gmem_walk_work, gmem_walk);
 
 static void gmem_kick(void)
@@ -525,12 +544,13 @@ static void gmem_obj_free_rcu(struct rcu_head *rcu)
  * gmem_obj_create - tell the policy core of new guest memory
  * @args: what it is
  *
- * The object belongs to the cgroups, process and cpuset of the caller. It comes under the policy that is
- * effective for it, if there is one, before this returns. The caller's module is pinned until
- * gmem_obj_release().
+ * The object belongs to the cgroups, process and cpuset of the caller. It comes under the policy
+ * that is effective for it, if there is one, before this returns. The caller's module is pinned
+ * until gmem_obj_release().
  *
  * Context: process context of the VMM; may sleep.
- * Return: the object; ERR_PTR(-ENOENT) if the policy that the VMM named is not loaded; ERR_PTR(-ENOMEM)
+ * Return: the object; ERR_PTR(-ENOENT) if the policy that the VMM named is not loaded;
+ * ERR_PTR(-ENOMEM)
  */
 struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args)
 {
@@ -559,7 +579,9 @@ struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args)
 	mutex_init(&obj->mapping_lock);
 	refcount_set(&obj->refs, 1);
 
-	/* Locked before the walk can find it: a policy that is attached meanwhile finds it settled. */
+	/*
+	 * Locked before the walk can find it: a policy that is attached meanwhile finds it settled.
+	 */
 	scoped_guard(mutex, &obj->lock) {
 		err = xa_err(xa_store(&gmem_objs, obj->id, obj, GFP_KERNEL_ACCOUNT));
 		if (!err) {
@@ -582,8 +604,8 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_obj_create, "kvm");
  * gmem_obj_retire - the memory of an object is gone
  * @obj: the object
  *
- * Calls exit of the policies it was under. The caller sees to it that no decision for it is under way, and
- * asks for none afterwards.
+ * Calls exit of the policies it was under. The caller sees to it that no decision for it is under
+ * way, and asks for none afterwards.
  *
  * Context: process context; may sleep.
  */
@@ -630,8 +652,8 @@ void gmem_obj_put(struct gmem_obj *obj)
  * gmem_obj_release - the inode lets go of its object
  * @obj: the object; gmem_obj_retire() was called on it
  *
- * Unpins the module that gmem_obj_create() pinned. To be called from the inode's RCU callback, which the
- * module waits for when it is unloaded: the call may be the last thing that keeps it.
+ * Unpins the module that gmem_obj_create() pinned. To be called from the inode's RCU callback,
+ * which the module waits for when it is unloaded: the call may be the last thing that keeps it.
  *
  * Context: any but hard interrupts.
  */
@@ -716,7 +738,8 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_obj_report, "kvm");
  * gmem_obj_memcg - who pays for what is populated ahead for an object
  * @obj: the object
  *
- * Return: the memory cgroup that created it, or its nearest ancestor that is not removed; valid as long as @obj
+ * Return: the memory cgroup that created it, or its nearest ancestor that is not removed; valid as
+ * long as @obj
  */
 struct mem_cgroup *gmem_obj_memcg(struct gmem_obj *obj)
 {
@@ -734,10 +757,11 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_obj_memcg, "kvm");
  * gmem_obj_memory_short - should nothing be allocated for an object that can wait?
  * @obj: the object
  *
- * What is populated ahead cannot be reclaimed, and must not leave the VM without the memory that it needs now:
- * a part of memory.max stays free of it.
+ * What is populated ahead cannot be reclaimed, and must not leave the VM without the memory that it
+ * needs now: a part of memory.max stays free of it.
  *
- * Return: true if a memory cgroup that would be charged is at its memory.high, or near its memory.max
+ * Return: true if a memory cgroup that would be charged is at its memory.high, or near its
+ * memory.max
  */
 bool gmem_obj_memory_short(struct gmem_obj *obj)
 {
@@ -784,8 +808,8 @@ static void gmem_announce(const struct gmem_policy *policy, const char *verb)
 {
 	const struct gmem_policy_ops *ops = policy->ops;
 
-	trace_kvm_gmem_policy_attach(0, policy->pid, ops->name, policy->id, ops->cgroup_id, ops->flags,
-				     policy->uid, policy->comm, policy->tag);
+	trace_kvm_gmem_policy_attach(0, policy->pid, ops->name, policy->id, ops->cgroup_id,
+				     ops->flags, policy->uid, policy->comm, policy->tag);
 	pr_gmem(info, "policy %s %s by %s[%u], uid %u: cgroup %llu, flags 0x%x, tag %016llx\n",
 		ops->name, verb, policy->comm, policy->pid, policy->uid, ops->cgroup_id, ops->flags,
 		policy->tag);
@@ -916,7 +940,8 @@ static void gmem_unreg(void *kdata, struct bpf_link *link)
 		return;
 
 	trace_kvm_gmem_policy_detach(0, current->tgid, policy->ops->name, policy->id, "detached");
-	pr_gmem(info, "policy %s detached by %s[%u]\n", policy->ops->name, current->comm, current->tgid);
+	pr_gmem(info, "policy %s detached by %s[%u]\n", policy->ops->name, current->comm,
+		current->tgid);
 	gmem_policy_put(policy);
 	gmem_kick();
 }
@@ -927,8 +952,8 @@ static void gmem_unreg(void *kdata, struct bpf_link *link)
  * @obj: the object of its last decision
  * @reason: shown to the operator
  *
- * It stays attached, so that its name, its reason and its counters can be seen, until it is detached or
- * replaced.
+ * It stays attached, so that its name, its reason and its counters can be seen, until it is
+ * detached or replaced.
  *
  * Context: process context, locks of KVM and mm held; does not sleep.
  */
@@ -1093,7 +1118,9 @@ static int gmem_validate(void *kdata)
 {
 	struct gmem_policy_ops *ops = kdata;
 
-	/* A policy that VMMs ask for by name has no scope of its own, and cannot be forced on them. */
+	/*
+	 * A policy that VMMs ask for by name has no scope of its own, and cannot be forced on them.
+	 */
 	if ((ops->flags & GMEM_POLICY_NAMED) &&
 	    (ops->cgroup_id || (ops->flags & (GMEM_POLICY_ENFORCED | GMEM_POLICY_SHADOW))))
 		return -EINVAL;

@@ -2,16 +2,16 @@
 /*
  * count: change nothing, and count what could be decided.
  *
- * An example to copy: it has every op, and says in which cases each is called. Loaded, it answers how often
- * a VM allocates, converts and frees, and why. All its decisions are the built-in ones.
+ * An example to copy: it has every op, and says in which cases each is called. Loaded, it answers
+ * how often a VM allocates, converts and frees, and why. All its decisions are the built-in ones.
  *
  * Tunables
  *	min_mb	only objects of at least so many MiB; smaller ones are declined, and go to the next
  *		policy in scope (default: 0, all)
  *
  * Limits
- *	Its counts begin when it is loaded, and are those of all objects under it together. Calls of exit do
- *	not match those of init while objects are under it.
+ *	Its counts begin when it is loaded, and are those of all objects under it together. Calls of
+ *	exit do not match those of init while objects are under it.
  */
 #include "gmem_policy.bpf.h"
 

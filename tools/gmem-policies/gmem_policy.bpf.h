@@ -23,9 +23,10 @@
  *	clang-19 -g -O2 -target bpf -mcpu=v3 -fms-extensions -Wno-microsoft-anon-tag \
  *		-I<the directory of this file> -c mine.bpf.c -o mine.bpf.o
  *
- * and loaded by "gmem-policy load ./mine.bpf.o --set zero_early=false". What each op is told and may
- * decide is in the kernel's include/linux/gmem_policy.h and Documentation/virt/kvm/gmem/policy.rst.
- * Contexts and enums come with vmlinux.h; what is a macro in the kernel is defined here.
+ * and loaded by "gmem-policy load ./mine.bpf.o --set zero_early=false". What each op is told and
+ * may decide is in the kernel's include/linux/gmem_policy.h and
+ * Documentation/virt/kvm/gmem/policy.rst. Contexts and enums come with vmlinux.h; what is a macro
+ * in the kernel is defined here.
  */
 #ifndef __GMEM_POLICY_BPF_H
 #define __GMEM_POLICY_BPF_H
@@ -50,8 +51,9 @@
 #define __gmem_tag(kind, text)	__attribute__((btf_decl_tag("gmem:" kind ":" text)))
 
 /*
- * A value that the operator sets with --set NAME=VALUE when the policy is loaded. TYPE is an integer, bool or
- * an enum; TUNABLE_STRING is for text. It is constant once loaded: what it switches off costs nothing.
+ * A value that the operator sets with --set NAME=VALUE when the policy is loaded. TYPE is an
+ * integer, bool or an enum; TUNABLE_STRING is for text. It is constant once loaded: what it
+ * switches off costs nothing.
  */
 #define TUNABLE(type, name, value, meaning) \
 	const volatile type name __gmem_tag("tunable", meaning) = value
@@ -73,9 +75,9 @@
 	static __always_inline ret ____op_##op(struct type *ctx)
 
 /*
- * The ops. GMEM_OP(alloc, ctx) { ... } has a struct gmem_alloc_ctx *ctx; so have prealloc, convert and free.
- * GMEM_INIT(ctx) and GMEM_EXIT(ctx) have a struct gmem_obj_ctx *ctx; GMEM_INIT returns 0 to take the object,
- * anything else to decline it.
+ * The ops. GMEM_OP(alloc, ctx) { ... } has a struct gmem_alloc_ctx *ctx; so have prealloc, convert
+ * and free. GMEM_INIT(ctx) and GMEM_EXIT(ctx) have a struct gmem_obj_ctx *ctx; GMEM_INIT returns 0
+ * to take the object, anything else to decline it.
  */
 #define GMEM_OP(op, ctx)	__GMEM_OP(void, op, gmem_##op##_ctx, "", ctx)
 #define GMEM_INIT(ctx)		__GMEM_OP(int, init, gmem_obj_ctx, "", ctx)

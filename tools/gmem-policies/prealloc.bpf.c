@@ -2,10 +2,10 @@
 /*
  * prealloc: populate guest memory before the guest touches it.
  *
- * A guest that boots, or that converts memory to private, faults once per page, and each fault allocates and
- * zeroes. This policy populates whole ranges instead: when the file is created, when a memslot is bound to
- * it, or when a range becomes private; at once (the ioctl takes that much longer) or by a worker of the
- * kernel beside the running guest.
+ * A guest that boots, or that converts memory to private, faults once per page, and each fault
+ * allocates and zeroes. This policy populates whole ranges instead: when the file is created, when
+ * a memslot is bound to it, or when a range becomes private; at once (the ioctl takes that much
+ * longer) or by a worker of the kernel beside the running guest.
  *
  * Tunables
  *	at_create	populate when the file is created: all of it (default: no)
@@ -16,10 +16,10 @@
  *	zero		zero it as well; no: only allocate, and zero at first use (default: yes)
  *
  * Limits
- *	Memory populated for a range that stays shared is memory used twice: where the guest shares much,
- *	leave at_create and at_bind off. Memory is charged to the VM's memory cgroup, and population stops
- *	without an error at memory.high, at memory.max and when the host is short. Memory that the VMM binds
- *	page by page with mbind() afterwards is already placed.
+ *	Memory populated for a range that stays shared is memory used twice: where the guest shares
+ *	much, leave at_create and at_bind off. Memory is charged to the VM's memory cgroup, and
+ *	population stops without an error at memory.high, at memory.max and when the host is short.
+ *	Memory that the VMM binds page by page with mbind() afterwards is already placed.
  */
 #include "gmem_policy.bpf.h"
 
@@ -59,7 +59,8 @@ GMEM_OP(prealloc, ctx)
 		return;
 
 	if (limit) {
-		left = ctx->obj.resident < limit ? (limit - ctx->obj.resident) >> GMEM_PAGE_SHIFT : 0;
+		left = ctx->obj.resident < limit ?
+		       (limit - ctx->obj.resident) >> GMEM_PAGE_SHIFT : 0;
 		if (count > left) {
 			count = left;
 			COUNT(at_limit);
@@ -80,4 +81,5 @@ GMEM_OP(alloc, ctx)
 		ctx->zero = GMEM_ZERO_ALLOC;
 }
 
-GMEM_POLICY(prealloc, "populate memory before the guest touches it", GMEM_USE(prealloc), GMEM_USE(alloc));
+GMEM_POLICY(prealloc, "populate memory before the guest touches it", GMEM_USE(prealloc),
+	    GMEM_USE(alloc));

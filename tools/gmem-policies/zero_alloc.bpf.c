@@ -2,18 +2,20 @@
 /*
  * zero_alloc: zero memory when it is allocated.
  *
- * Without a policy, memory is zeroed when it is first mapped. Memory that is allocated long before it is used
- * (fallocate() by the VMM, population ahead by a policy) is then zeroed inside the guest's first access, one
- * page per fault. This policy has it zeroed where it is allocated, so that those faults only map it. A fault
- * that finds no memory allocates and zeroes in one go either way, and gains nothing.
+ * Without a policy, memory is zeroed when it is first mapped. Memory that is allocated long before
+ * it is used (fallocate() by the VMM, population ahead by a policy) is then zeroed inside the
+ * guest's first access, one page per fault. This policy has it zeroed where it is allocated, so
+ * that those faults only map it. A fault that finds no memory allocates and zeroes in one go either
+ * way, and gains nothing.
  *
  * Tunables
  *	faults	also decide for memory that a fault allocates (default: yes)
  *	max_mb	leave objects that have more memory than this to the kernel (default: 0, no limit)
  *
  * Limits
- *	fallocate() of much memory takes as long as clearing it does. Memory that the VMM itself writes before
- *	the guest runs (SEV-SNP launch update, TDX initial region) is never touched: zeroing it would be lost.
+ *	fallocate() of much memory takes as long as clearing it does. Memory that the VMM itself
+ *	writes before the guest runs (SEV-SNP launch update, TDX initial region) is never touched:
+ *	zeroing it would be lost.
  */
 #include "gmem_policy.bpf.h"
 
@@ -51,4 +53,5 @@ GMEM_OP(alloc, ctx)
 	COUNT(zeroed_early);
 }
 
-GMEM_POLICY(zero_alloc, "zero memory when it is allocated, not when it is first used", GMEM_USE(alloc));
+GMEM_POLICY(zero_alloc, "zero memory when it is allocated, not when it is first used",
+	    GMEM_USE(alloc));

@@ -43,9 +43,11 @@ static u32 kvm_gmem_obj_flags(struct kvm *kvm, struct inode *inode)
  * @name: policy that the VMM named, or an empty string
  * @module: the module whose exit waits for inodes to be freed; pinned until this one is
  *
- * Return: 0; -ENOENT if the named policy is not loaded; -ENOMEM. Eviction of the inode undoes what was done
+ * Return: 0; -ENOENT if the named policy is not loaded; -ENOMEM. Eviction of the inode undoes what
+ * was done
  */
-int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name, struct module *module)
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name,
+			struct module *module)
 {
 	const struct gmem_obj_args args = {
 		.mapping = inode->i_mapping,
@@ -90,7 +92,8 @@ void kvm_gmem_bpf_evict(struct inode *inode)
  * kvm_gmem_bpf_free - an inode is about to be freed
  * @inode: the inode, which was evicted
  *
- * Context: RCU callback. The module that is pinned waits for it in kvm_gmem_exit(), so it may let go of that.
+ * Context: RCU callback. The module that is pinned waits for it in kvm_gmem_exit(), so it may let
+ * go of that.
  */
 void kvm_gmem_bpf_free(struct inode *inode)
 {
@@ -99,17 +102,6 @@ void kvm_gmem_bpf_free(struct inode *inode)
 	kvm_gmem_ahead_free(gi->ahead);
 	if (gi->obj)
 		gmem_obj_release(gi->obj);
-}
-
-/**
- * kvm_gmem_bpf_zeroed - count bytes that were zeroed
- * @inode: the inode
- * @bytes: how many
- * @when: where
- */
-void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when)
-{
-	atomic64_add(bytes, &GMEM_I(inode)->obj->stats.zeroed[when]);
 }
 
 /**
@@ -165,8 +157,8 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 
 /**
  * kvm_gmem_scrub - scrub memory and remove it
- * @inode: the inode; guest mappings of the range are gone. Either its invalidate lock is held for writing, or it is
- *	   evicted
+ * @inode: the inode; guest mappings of the range are gone. Either its invalidate lock is held for
+ *	   writing, or it is evicted
  * @start: first page
  * @end: page after the last
  *
@@ -184,8 +176,8 @@ u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
 	atomic64_add(scrubbed.failed, &obj->stats.scrub_failed);
 	if (scrubbed.zeroed) {
 		kvm_gmem_bpf_zeroed(inode, scrubbed.zeroed << PAGE_SHIFT, GMEM_ZEROED_FREE);
-		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, scrubbed.zeroed, GMEM_ZEROED_FREE,
-				    kvm_gmem_since(clock));
+		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, scrubbed.zeroed,
+				    GMEM_ZEROED_FREE, kvm_gmem_since(clock));
 	}
 	return scrubbed.failed;
 }
@@ -220,8 +212,10 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m)
 		seq_printf(m, "gmem-shadow:\t%s\n", report->shadow);
 	seq_printf(m, "gmem-zeroed-first-use:\t%lld\n",
 		   atomic64_read(&stats->zeroed[GMEM_ZEROED_FIRST_USE]));
-	seq_printf(m, "gmem-zeroed-alloc:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_ALLOC]));
-	seq_printf(m, "gmem-zeroed-ahead:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_AHEAD]));
+	seq_printf(m, "gmem-zeroed-alloc:\t%lld\n",
+		   atomic64_read(&stats->zeroed[GMEM_ZEROED_ALLOC]));
+	seq_printf(m, "gmem-zeroed-ahead:\t%lld\n",
+		   atomic64_read(&stats->zeroed[GMEM_ZEROED_AHEAD]));
 	seq_printf(m, "gmem-zeroed-free:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_FREE]));
 	seq_printf(m, "gmem-scrub-failed:\t%lld\n", atomic64_read(&stats->scrub_failed));
 	seq_printf(m, "gmem-decisions:\t%lld\n", atomic64_read(&stats->decisions));

@@ -3,7 +3,8 @@
  * What guest_memfd and KVM call to be observed and programmed.
  *
  *   gmem_folio.c	allocate and zero folios, with or without a policy
- *   gmem_convert.c	tracepoints and policies around KVM_SET_MEMORY_ATTRIBUTES, and of exits that ask for it
+ *   gmem_convert.c	tracepoints and policies around KVM_SET_MEMORY_ATTRIBUTES, and of exits that
+ *			ask for it
  *   gmem_bpf.c		the policy's object behind an inode: create, free, show
  *   gmem_populate.c	memory that a policy wants before it is used
  */
@@ -74,13 +75,15 @@ static inline u64 kvm_gmem_since(u64 start)
 
 #ifdef CONFIG_KVM_GUEST_MEMFD
 /* guest_memfd.c */
-struct folio *kvm_gmem_get_folio(struct inode *inode, pgoff_t index, struct kvm_gmem_access *access);
+struct folio *kvm_gmem_get_folio(struct inode *inode, pgoff_t index,
+				 struct kvm_gmem_access *access);
 bool kvm_gmem_file_of(struct file *file, struct kvm *kvm);
 
 u64 kvm_gmem_id(struct inode *inode);
 
 /* gmem_folio.c */
-struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kvm_gmem_access *access);
+struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
+				   struct kvm_gmem_access *access);
 void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zeroed when);
 #endif /* CONFIG_KVM_GUEST_MEMFD */
 
@@ -103,12 +106,18 @@ static inline void kvm_gmem_bpf_init(struct gmem_inode *gi)
 	gi->ahead = NULL;
 }
 
+/* Count bytes that were zeroed. */
+static inline void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when)
+{
+	atomic64_add(bytes, &GMEM_I(inode)->obj->stats.zeroed[when]);
+}
+
 /* gmem_bpf.c */
-int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name, struct module *module);
+int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name,
+			struct module *module);
 void kvm_gmem_bpf_evict(struct inode *inode);
 void kvm_gmem_bpf_free(struct inode *inode);
 void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m);
-void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when);
 void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
 			   struct gmem_alloc_ctx *ctx);
 u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why);
@@ -129,7 +138,8 @@ void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *
 void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, bool to_private);
 
 /* A lookup found nothing and allocated: does the policy want more around it? */
-static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access)
+static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index,
+				   const struct kvm_gmem_access *access)
 {
 	if (gmem_policy_enabled() && access->allocated)
 		kvm_gmem_prealloc(inode, access->why, index, 1);
@@ -159,7 +169,8 @@ static inline void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index,
 {
 }
 
-static inline u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why)
+static inline u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end,
+				       enum gmem_why why)
 {
 	return GMEM_FREE_GIVE_BACK;
 }
@@ -178,8 +189,11 @@ static inline void kvm_gmem_populate_exit(void) {}
 static inline void kvm_gmem_ahead_stop(struct inode *inode) {}
 static inline void kvm_gmem_ahead_evict(struct inode *inode) {}
 static inline void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end) {}
-static inline void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr) {}
-static inline void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem) {}
+static inline void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start,
+				     u64 nr) {}
+
+static inline void kvm_gmem_bound(struct kvm *kvm,
+				  const struct kvm_userspace_memory_region2 *mem) {}
 
 static inline void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn,
 				      bool to_private)

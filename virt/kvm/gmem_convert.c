@@ -17,7 +17,10 @@
 
 #include "gmem_bpf.h"
 
-/* The object that is bound at @gfn, or 0. Only for traces: by the time it is shown it may be another. */
+/*
+ * The object that is bound at @gfn, or 0. Only for traces: by the time it is shown it may be
+ * another.
+ */
 static u64 kvm_gmem_id_at(struct kvm *kvm, gfn_t gfn)
 {
 	int idx = srcu_read_lock(&kvm->srcu);
@@ -49,8 +52,8 @@ void kvm_gmem_convert_begin(struct kvm *kvm, struct kvm_gmem_conversion *conv)
 
 	conv->begin = ktime_get_ns();
 	if (trace_kvm_gmem_convert_begin_enabled())
-		trace_kvm_gmem_convert_begin(kvm_gmem_id_at(kvm, conv->start), current->tgid, conv->start,
-					     conv->end - conv->start, conv->attributes,
+		trace_kvm_gmem_convert_begin(kvm_gmem_id_at(kvm, conv->start), current->tgid,
+					     conv->start, conv->end - conv->start, conv->attributes,
 					     conv->begin - conv->wait);
 }
 
@@ -75,11 +78,11 @@ void kvm_gmem_convert_zapped(struct kvm_gmem_conversion *conv)
 }
 
 /*
- * Next range of [@gfn, @end) that is bound to a guest_memfd: its file, with a reference, its place in @range.
- * Taken anew for each range, so that a policy's work on one holds up no memslot update.
+ * Next range of [@gfn, @end) that is bound to a guest_memfd: its file, with a reference, its place
+ * in @range. Taken anew for each range, so that a policy's work on one holds up no memslot update.
  */
-static struct file *kvm_gmem_next_bound(struct kvm *kvm, gfn_t gfn, gfn_t end, struct kvm_gfn_range *range,
-					pgoff_t *index)
+static struct file *kvm_gmem_next_bound(struct kvm *kvm, gfn_t gfn, gfn_t end,
+					struct kvm_gfn_range *range, pgoff_t *index)
 {
 	struct kvm_memslot_iter iter;
 	struct file *file = NULL;
@@ -111,8 +114,10 @@ static void kvm_gmem_convert_policy(struct kvm *kvm, const struct kvm_gmem_conve
 	struct file *file;
 	pgoff_t index;
 
-	while (gfn < conv->end && (file = kvm_gmem_next_bound(kvm, gfn, conv->end, &range, &index))) {
-		kvm_gmem_converted(file_inode(file), index, range.end - range.start, range.start, to_private);
+	while (gfn < conv->end &&
+	       (file = kvm_gmem_next_bound(kvm, gfn, conv->end, &range, &index))) {
+		kvm_gmem_converted(file_inode(file), index, range.end - range.start, range.start,
+				   to_private);
 		fput(file);
 		gfn = range.end;
 	}
@@ -127,18 +132,20 @@ static void kvm_gmem_convert_policy(struct kvm *kvm, const struct kvm_gmem_conve
 void kvm_gmem_convert_end(struct kvm *kvm, struct kvm_gmem_conversion *conv, int ret)
 {
 	if (trace_kvm_gmem_convert_end_enabled())
-		trace_kvm_gmem_convert_end(kvm_gmem_id_at(kvm, conv->start), current->tgid, conv->start,
-					   conv->end - conv->start, conv->attributes, conv->changed, ret,
-					   conv->zap, kvm_gmem_since(conv->begin));
+		trace_kvm_gmem_convert_end(kvm_gmem_id_at(kvm, conv->start), current->tgid,
+					   conv->start, conv->end - conv->start, conv->attributes,
+					   conv->changed, ret, conv->zap,
+					   kvm_gmem_since(conv->begin));
 
 	if (gmem_policy_enabled() && conv->changed)
 		kvm_gmem_convert_policy(kvm, conv);
 }
 
-static void kvm_gmem_trace_request(struct kvm_vcpu *vcpu, gfn_t gfn, u64 nr, bool to_private, bool hypercall)
+static void kvm_gmem_trace_request(struct kvm_vcpu *vcpu, gfn_t gfn, u64 nr, bool to_private,
+				   bool hypercall)
 {
-	trace_kvm_gmem_convert_request(kvm_gmem_id_at(vcpu->kvm, gfn), current->tgid, vcpu->vcpu_id, gfn, nr,
-				       to_private, hypercall);
+	trace_kvm_gmem_convert_request(kvm_gmem_id_at(vcpu->kvm, gfn), current->tgid, vcpu->vcpu_id,
+				       gfn, nr, to_private, hypercall);
 }
 
 /**
@@ -158,8 +165,11 @@ void kvm_gmem_vcpu_exit(struct kvm_vcpu *vcpu, int ret)
 	if (run->exit_reason == KVM_EXIT_MEMORY_FAULT && ret == -EFAULT)
 		kvm_gmem_trace_request(vcpu, gpa_to_gfn(run->memory_fault.gpa),
 				       run->memory_fault.size >> PAGE_SHIFT,
-				       run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE, false);
-	else if (run->exit_reason == KVM_EXIT_HYPERCALL && !ret && run->hypercall.nr == KVM_HC_MAP_GPA_RANGE)
-		kvm_gmem_trace_request(vcpu, gpa_to_gfn(run->hypercall.args[0]), run->hypercall.args[1],
+				       run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE,
+				       false);
+	else if (run->exit_reason == KVM_EXIT_HYPERCALL && !ret &&
+		 run->hypercall.nr == KVM_HC_MAP_GPA_RANGE)
+		kvm_gmem_trace_request(vcpu, gpa_to_gfn(run->hypercall.args[0]),
+				       run->hypercall.args[1],
 				       run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED, true);
 }

@@ -80,12 +80,14 @@ static enum gmem_zeroed kvm_gmem_zeroed_at_alloc(const struct kvm_gmem_access *a
  * @index: page
  * @access: what it is for; allocated is set if it was still missing
  *
- * What is populated ahead (%GMEM_WHY_PREALLOC) is allocated without trying hard, and without the OOM killer.
+ * What is populated ahead (%GMEM_WHY_PREALLOC) is allocated without trying hard, and without the
+ * OOM killer.
  *
  * Context: process context; may sleep.
  * Return: the folio, locked, with a reference; ERR_PTR(-ENOMEM)
  */
-struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kvm_gmem_access *access)
+struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
+				   struct kvm_gmem_access *access)
 {
 	struct address_space *mapping = inode->i_mapping;
 	gfp_t gfp = mapping_gfp_mask(mapping);
@@ -125,9 +127,9 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index, struct kv
 			return folio;
 	} while (1);
 
-	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, index, access->gfn, access->why,
-			     ctx.asked, 0, err ? GMEM_NO_NODE : folio_nid(folio), ctx.zero, err,
-			     kvm_gmem_since(start));
+	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, index, access->gfn,
+			     access->why, ctx.asked, 0, err ? GMEM_NO_NODE : folio_nid(folio),
+			     ctx.zero, err, kvm_gmem_since(start));
 	if (err)
 		return ERR_PTR(err);
 

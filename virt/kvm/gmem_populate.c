@@ -5,13 +5,14 @@
  * A decision to populate is carried out by whoever asked (GMEM_HOW_NOW) or by a worker of the inode
  * (GMEM_HOW_BACKGROUND), in chunks, each under the invalidate lock held shared.
  *
- * The worker holds no reference to a file. What it has to do is a short list of ranges in the inode. A punched
- * range is cut out of the list under the invalidate lock held exclusively, and closing the last file empties
- * the list, so nothing that was taken away is populated again. Eviction, which nothing can follow, waits for
- * the worker. Work that a policy asked for ends with the policy.
+ * The worker holds no reference to a file. What it has to do is a short list of ranges in the
+ * inode. A punched range is cut out of the list under the invalidate lock held exclusively, and
+ * closing the last file empties the list, so nothing that was taken away is populated again.
+ * Eviction, which nothing can follow, waits for the worker. Work that a policy asked for ends with
+ * the policy.
  *
- * Populating ahead never fails what led to it, never invokes the OOM killer, stops at memory.high, and is
- * paid for by the memory cgroup that created the file.
+ * Populating ahead never fails what led to it, never invokes the OOM killer, stops at memory.high,
+ * and is paid for by the memory cgroup that created the file.
  */
 #include <linux/cpuset.h>
 #include <linux/file.h>
@@ -36,10 +37,16 @@
 /* Pages that are populated at a time: how long a punch may have to wait. */
 #define GMEM_CHUNK	64
 
-/* Chunks that the worker populates before it queues itself anew: how long a freezer, or another inode, waits. */
+/*
+ * Chunks that the worker populates before it queues itself anew: how long a freezer, or another
+ * inode, waits.
+ */
 #define GMEM_CHUNKS_AT_A_TIME	16
 
-/* Ranges that can wait for the worker of an inode; more are dropped, which only means that faults do the work. */
+/*
+ * Ranges that can wait for the worker of an inode; more are dropped, which only means that faults
+ * do the work.
+ */
 #define GMEM_AHEAD_RANGES	16
 
 /* A range that the worker is to populate, on behalf of @policy. */
@@ -96,11 +103,11 @@ static struct workqueue_struct *kvm_gmem_wq;
 /* ---- Populating ---- */
 
 /*
- * Populate [@start, @end), which is at most a chunk, as long as @policy wants it. The invalidate lock is held
- * shared.
+ * Populate [@start, @end), which is at most a chunk, as long as @policy wants it. The invalidate
+ * lock is held shared.
  */
-static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
-				   const struct kvm_gmem_place *place, u64 *done)
+static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
+				   pgoff_t end, const struct kvm_gmem_place *place, u64 *done)
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct mem_cgroup *old_memcg;
@@ -137,11 +144,12 @@ static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *poli
 	return ret;
 }
 
-static void kvm_gmem_trace_populated(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why,
-				     bool background, u64 done, int ret, u64 clock)
+static void kvm_gmem_trace_populated(struct inode *inode, pgoff_t start, pgoff_t end,
+				     enum gmem_why why, bool background, u64 done, int ret,
+				     u64 clock)
 {
-	trace_kvm_gmem_prealloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, start, end - start, why, background,
-				done, ret, kvm_gmem_since(clock));
+	trace_kvm_gmem_prealloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, start, end - start, why,
+				background, done, ret, kvm_gmem_since(clock));
 }
 
 /* A fault that waited for a punch would wait for memory that it does not need yet. */
@@ -154,9 +162,12 @@ static int kvm_gmem_populate_lock(struct address_space *mapping, enum gmem_why w
 	return 0;
 }
 
-/* Populate in the context of the VMM: until a signal, or a punch, says that it has other things to do. */
-static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
-				  enum gmem_why why)
+/*
+ * Populate in the context of the VMM: until a signal, or a punch, says that it has other things to
+ * do.
+ */
+static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
+				  pgoff_t end, enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct address_space *mapping = inode->i_mapping;
@@ -177,8 +188,8 @@ static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *polic
 		if (READ_ONCE(ahead->punches) != punches)
 			ret = -ECANCELED;
 		else
-			ret = kvm_gmem_populate_chunk(inode, policy, index, min(index + GMEM_CHUNK, end), NULL,
-						      &done);
+			ret = kvm_gmem_populate_chunk(inode, policy, index,
+						      min(index + GMEM_CHUNK, end), NULL, &done);
 		filemap_invalidate_unlock_shared(mapping);
 		cond_resched();
 	}
@@ -190,12 +201,13 @@ static void kvm_gmem_ahead_drop(struct kvm_gmem_ahead *ahead)
 {
 	lockdep_assert_held(&ahead->lock);
 
-	memmove(&ahead->ranges[0], &ahead->ranges[1], --ahead->nr_ranges * sizeof(ahead->ranges[0]));
+	memmove(&ahead->ranges[0], &ahead->ranges[1],
+		--ahead->nr_ranges * sizeof(ahead->ranges[0]));
 }
 
 /*
- * Take the next chunk off the list. Called under the invalidate lock held shared, so that the chunk stays what
- * was asked for until it is populated.
+ * Take the next chunk off the list. Called under the invalidate lock held shared, so that the chunk
+ * stays what was asked for until it is populated.
  */
 static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ahead_range *chunk)
 {
@@ -212,11 +224,11 @@ static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ah
 }
 
 /*
- * The chunk is done, or failed: go on with its range, or end it. Only the worker takes ranges off the list, so
- * it still is the first one, though it may have been cut.
+ * The chunk is done, or failed: go on with its range, or end it. Only the worker takes ranges off
+ * the list, so it still is the first one, though it may have been cut.
  */
-static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead, const struct kvm_gmem_ahead_range *chunk, u64 done,
-				int ret)
+static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead,
+				const struct kvm_gmem_ahead_range *chunk, u64 done, int ret)
 {
 	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
 	struct kvm_gmem_ahead_range range;
@@ -236,8 +248,8 @@ static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead, const struct kvm_g
 	}
 	if (!ended)
 		return;
-	kvm_gmem_trace_populated(ahead->inode, range.start, range.end, range.why, true, range.done, ret,
-				 range.clock);
+	kvm_gmem_trace_populated(ahead->inode, range.start, range.end, range.why, true, range.done,
+				 ret, range.clock);
 	gmem_policy_put(range.policy);
 }
 
@@ -260,8 +272,8 @@ static void kvm_gmem_ahead_work(struct work_struct *work)
 			u64 done = 0;
 			int ret;
 
-			ret = kvm_gmem_populate_chunk(ahead->inode, chunk.policy, chunk.next, chunk.end, &place,
-						      &done);
+			ret = kvm_gmem_populate_chunk(ahead->inode, chunk.policy, chunk.next,
+						      chunk.end, &place, &done);
 			kvm_gmem_ahead_done(ahead, &chunk, done, ret);
 		}
 		filemap_invalidate_unlock_shared(mapping);
@@ -291,8 +303,8 @@ static void kvm_gmem_note_place(struct kvm_gmem_ahead *ahead)
 }
 
 /* Have the worker populate [@start, @end). Takes over the caller's reference to @policy. */
-static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *policy, pgoff_t start, pgoff_t end,
-				    enum gmem_why why)
+static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
+				    pgoff_t end, enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
@@ -329,8 +341,11 @@ static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgof
 
 	atomic64_add(nr, &GMEM_I(inode)->obj->stats.prealloc_asked);
 
-	/* mmap_lock is held for a host fault, and a vCPU should be held up for what it needs only. */
-	if (why == GMEM_WHY_HOST_FAULT || (why == GMEM_WHY_GUEST_FAULT && nr > GMEM_FAULT_NOW_PAGES))
+	/*
+	 * mmap_lock is held for a host fault, and a vCPU should be held up for what it needs only.
+	 */
+	if (why == GMEM_WHY_HOST_FAULT ||
+	    (why == GMEM_WHY_GUEST_FAULT && nr > GMEM_FAULT_NOW_PAGES))
 		how = GMEM_HOW_BACKGROUND;
 
 	if (how == GMEM_HOW_NOW) {
@@ -348,8 +363,8 @@ static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgof
  * @start: first page that it is about
  * @nr: how many pages
  *
- * Context: process context. If @why is %GMEM_WHY_HOST_FAULT mmap_lock and a folio may be locked, else nothing
- * that populating needs: neither slots_lock nor the invalidate lock nor a folio.
+ * Context: process context. If @why is %GMEM_WHY_HOST_FAULT mmap_lock and a folio may be locked,
+ * else nothing that populating needs: neither slots_lock nor the invalidate lock nor a folio.
  */
 void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr)
 {
@@ -383,8 +398,8 @@ void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u6
  * @kvm: the VM; slots_lock is not held
  * @mem: the region
  *
- * The file is looked up again. If another thread has put something else there, the worst that a policy can do
- * is to populate another file of the same VM.
+ * The file is looked up again. If another thread has put something else there, the worst that a
+ * policy can do is to populate another file of the same VM.
  */
 void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem)
 {
@@ -397,13 +412,18 @@ void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *
 	if (!file)
 		return;
 	if (kvm_gmem_file_of(file, kvm))
-		kvm_gmem_prealloc(file_inode(file), GMEM_WHY_BIND, mem->guest_memfd_offset >> PAGE_SHIFT,
+		kvm_gmem_prealloc(file_inode(file), GMEM_WHY_BIND,
+				  mem->guest_memfd_offset >> PAGE_SHIFT,
 				  mem->memory_size >> PAGE_SHIFT);
 	fput(file);
 }
 
-/* Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to faults. */
-static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start, pgoff_t end)
+/*
+ * Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to
+ * faults.
+ */
+static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start,
+			       pgoff_t end)
 {
 	struct kvm_gmem_ahead_range *range = &ahead->ranges[i];
 	pgoff_t left = range->end - range->next;
@@ -429,8 +449,9 @@ static bool kvm_gmem_quiet_overlaps(const struct kvm_gmem_quiet_range *range, pg
 }
 
 /*
- * A range that is converted was not quiet, and is not what it was when its policy asked to hear of it: drop it.
- * The policy is about to be told, and may ask anew. Nor is memory wanted any more for what became shared.
+ * A range that is converted was not quiet, and is not what it was when its policy asked to hear of
+ * it: drop it. The policy is about to be told, and may ask anew. Nor is memory wanted any more for
+ * what became shared.
  */
 static void kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, bool to_private)
 {
@@ -526,7 +547,8 @@ static void kvm_gmem_ask_convert(struct inode *inode, struct gmem_convert_ctx *c
 
 static void kvm_gmem_quiet_work(struct work_struct *work)
 {
-	struct kvm_gmem_ahead *ahead = container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
+	struct kvm_gmem_ahead *ahead =
+		container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
 	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
 	struct kvm_gmem_quiet_range due;
 	struct gmem_policy *policy;
@@ -548,8 +570,8 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
 		if (policy->id == due.policy_id) {
 			gmem_decide_convert(obj, &ctx);
 			if (ctx.how != GMEM_HOW_NONE)
-				kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND, ctx.start, ctx.nr,
-							GMEM_WHY_QUIET);
+				kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND,
+							ctx.start, ctx.nr, GMEM_WHY_QUIET);
 		}
 		gmem_policy_put(policy);
 	}
@@ -656,7 +678,9 @@ void kvm_gmem_ahead_evict(struct inode *inode)
 
 	kvm_gmem_ahead_stop(inode);
 	cancel_delayed_work_sync(&ahead->quiet_work);
-	/* Not cancelled but flushed: the work drops what it holds. It may queue itself once more. */
+	/*
+	 * Not cancelled but flushed: the work drops what it holds. It may queue itself once more.
+	 */
 	while (flush_work(&ahead->work))
 		;
 }

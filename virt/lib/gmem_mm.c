@@ -19,11 +19,11 @@
  * @mapping: its page cache
  * @res: filled in
  *
- * The count is made from the page cache each time, because counters that are kept would be wrong as soon as
- * a folio is split.
+ * The count is made from the page cache each time, because counters that are kept would be wrong as
+ * soon as a folio is split.
  *
- * Context: process context; the mapping must not go away meanwhile. Memory that comes and goes while this
- * runs may be counted or not.
+ * Context: process context; the mapping must not go away meanwhile. Memory that comes and goes
+ * while this runs may be counted or not.
  */
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res)
 {
@@ -37,7 +37,10 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 	xas_for_each(&xas, folio, ULONG_MAX) {
 		if (xas_retry(&xas, folio) || xa_is_value(folio))
 			continue;
-		/* It may be freed, and be part of something else, any time: a reference keeps its size. */
+		/*
+		 * It may be freed, and be part of something else, any time: a reference keeps its
+		 * size.
+		 */
 		if (!folio_try_get(folio)) {
 			xas_reset(&xas);
 			continue;
@@ -53,7 +56,10 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 			res->ready += folio_size(folio);
 		folio_put(folio);
 
-		/* Long files take long, and a preemptible RCU does not mind being held: let go now and then. */
+		/*
+		 * Long files take long, and a preemptible RCU does not mind being held: let go now
+		 * and then.
+		 */
 		if (++seen % XA_CHECK_SCHED == 0) {
 			xas_pause(&xas);
 			rcu_read_unlock();
@@ -68,8 +74,8 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 EXPORT_SYMBOL_FOR_MODULES(gmem_count_resident, "kvm");
 
 /*
- * Zero a locked folio that nobody else can reach. The page cache and the caller hold the only references: who
- * else had one could still be reading what the zeroes would overwrite.
+ * Zero a locked folio that nobody else can reach. The page cache and the caller hold the only
+ * references: who else had one could still be reading what the zeroes would overwrite.
  */
 static bool gmem_scrub_folio(struct folio *folio)
 {
@@ -105,8 +111,8 @@ remove:
 /**
  * gmem_scrub_prepare - memory is about to be scrubbed
  *
- * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and could not be
- * scrubbed: empty these.
+ * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and could
+ * not be scrubbed: empty these.
  *
  * Context: process context, with as few locks held as possible: waits for all CPUs.
  */
@@ -123,10 +129,11 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_prepare, "kvm");
  * @end: page after the last
  * @scrubbed: what was done is added
  *
- * To be preceded by gmem_scrub_prepare(). Folios that reach out of the range are left alone; truncation is to follow.
+ * To be preceded by gmem_scrub_prepare(). Folios that reach out of the range are left alone;
+ * truncation is to follow.
  *
- * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings gone. May
- * sleep.
+ * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings
+ * gone. May sleep.
  */
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		      struct gmem_scrubbed *scrubbed)

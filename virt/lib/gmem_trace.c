@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The tracepoints of guest_memfd live in vmlinux, not in kvm.ko: the policy core fires some of them, and
- * their types are then in vmlinux's BTF, whatever way KVM is built.
+ * The tracepoints of guest_memfd live in vmlinux, not in kvm.ko: the policy core fires some of
+ * them, and their types are then in vmlinux's BTF, whatever way KVM is built.
  */
 #define CREATE_TRACE_POINTS
 #include <trace/events/kvm_gmem.h>

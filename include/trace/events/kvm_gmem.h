@@ -3,9 +3,10 @@
  * Tracepoints of guest_memfd. Names and fields are stable: see
  * Documentation/virt/kvm/gmem/tracepoints.rst, which says when each fires.
  *
- * They are instantiated in vmlinux (virt/lib/gmem_trace.c), so that those of the policy core and those of
- * kvm.ko are one set, and stay when CONFIG_GMEM_BPF is off. In all of them
- *   id    is the guest memory object (its inode number if CONFIG_GMEM_BPF is off; 0 if there is none)
+ * They are instantiated in vmlinux (virt/lib/gmem_trace.c), so that those of the policy core and
+ * those of kvm.ko are one set, and stay when CONFIG_GMEM_BPF is off. In all of them
+ *   id    is the guest memory object (its inode number if CONFIG_GMEM_BPF is off; 0 if there is
+ *         none)
  *   tgid  is the process of the VM, in the initial pid namespace
  *   index and nr are pages of the file, gfn and nr are guest frames
  *   ns    is a duration in ns, 0 if the tracepoint was enabled after it began
@@ -217,7 +218,8 @@ TRACE_EVENT(kvm_gmem_zero,
 
 /* A range leaves its object: pages of nr that were there are freed, failed of them not scrubbed. */
 TRACE_EVENT(kvm_gmem_free,
-	TP_PROTO(u64 id, u32 tgid, u64 index, u64 nr, u32 why, u32 mode, u64 pages, u64 failed, u64 ns),
+	TP_PROTO(u64 id, u32 tgid, u64 index, u64 nr, u32 why, u32 mode, u64 pages, u64 failed,
+		 u64 ns),
 	TP_ARGS(id, tgid, index, nr, why, mode, pages, failed, ns),
 
 	TP_STRUCT__entry(
@@ -251,10 +253,12 @@ TRACE_EVENT(kvm_gmem_free,
 		  __entry->pages, __entry->failed, __entry->ns)
 );
 
-/* An x86 fault on guest_memfd memory was resolved; ret is the MMU's RET_PF_* or a negative errno. */
+/*
+ * An x86 fault on guest_memfd memory was resolved; ret is the MMU's RET_PF_* or a negative errno.
+ */
 TRACE_EVENT(kvm_gmem_fault,
-	TP_PROTO(u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 order, u32 level, bool allocated,
-		 bool private, bool prefetch, int ret, u64 ns),
+	TP_PROTO(u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 order, u32 level,
+		 bool allocated, bool private, bool prefetch, int ret, u64 ns),
 	TP_ARGS(id, tgid, vcpu, gfn, index, order, level, allocated, private, prefetch, ret, ns),
 
 	TP_STRUCT__entry(
@@ -293,9 +297,12 @@ TRACE_EVENT(kvm_gmem_fault,
 		  __entry->prefetch, __entry->ret, __entry->ns)
 );
 
-/* What a policy wanted populated ahead is done, or was given up: done of nr pages were allocated. */
+/*
+ * What a policy wanted populated ahead is done, or was given up: done of nr pages were allocated.
+ */
 TRACE_EVENT(kvm_gmem_prealloc,
-	TP_PROTO(u64 id, u32 tgid, u64 index, u64 nr, u32 why, bool background, u64 done, int ret, u64 ns),
+	TP_PROTO(u64 id, u32 tgid, u64 index, u64 nr, u32 why, bool background, u64 done, int ret,
+		 u64 ns),
 	TP_ARGS(id, tgid, index, nr, why, background, done, ret, ns),
 
 	TP_STRUCT__entry(
@@ -409,8 +416,8 @@ TRACE_EVENT(kvm_gmem_convert_begin,
 
 /* KVM_SET_MEMORY_ATTRIBUTES ends: ns since its begin, zap_ns of them spent zapping and flushing. */
 TRACE_EVENT(kvm_gmem_convert_end,
-	TP_PROTO(u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, bool changed, int ret, u64 zap_ns,
-		 u64 ns),
+	TP_PROTO(u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, bool changed, int ret,
+		 u64 zap_ns, u64 ns),
 	TP_ARGS(id, tgid, gfn, nr, attributes, changed, ret, zap_ns, ns),
 
 	TP_STRUCT__entry(
@@ -442,7 +449,10 @@ TRACE_EVENT(kvm_gmem_convert_end,
 		  __entry->changed, __entry->ret, __entry->zap_ns, __entry->ns)
 );
 
-/* A vCPU leaves to its VMM to have a range converted: KVM_EXIT_MEMORY_FAULT, or KVM_HC_MAP_GPA_RANGE. */
+/*
+ * A vCPU leaves to its VMM to have a range converted: KVM_EXIT_MEMORY_FAULT, or
+ * KVM_HC_MAP_GPA_RANGE.
+ */
 TRACE_EVENT(kvm_gmem_convert_request,
 	TP_PROTO(u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_private, bool hypercall),
 	TP_ARGS(id, tgid, vcpu, gfn, nr, to_private, hypercall),
@@ -473,8 +483,8 @@ TRACE_EVENT(kvm_gmem_convert_request,
 );
 
 /*
- * Policies. An attach or detach with id 0 is that of the policy itself, by the process tgid; one with an id
- * is that of an object that comes under the policy or leaves it.
+ * Policies. An attach or detach with id 0 is that of the policy itself, by the process tgid; one
+ * with an id is that of an object that comes under the policy or leaves it.
  */
 TRACE_EVENT(kvm_gmem_policy_attach,
 	TP_PROTO(u64 id, u32 tgid, const char *name, u64 policy, u64 cgroup_id, u32 flags, u32 uid,
@@ -553,8 +563,8 @@ DEFINE_EVENT(kvm_gmem_policy_end, kvm_gmem_policy_trip,
  *	free		a: enum gmem_free_mode	b: 0
  */
 TRACE_EVENT(kvm_gmem_policy_decision,
-	TP_PROTO(u64 id, u32 tgid, const char *name, u32 op, u32 why, u64 index, u64 nr, u64 a, u64 b,
-		 bool fitted, bool clamped, bool shadow),
+	TP_PROTO(u64 id, u32 tgid, const char *name, u32 op, u32 why, u64 index, u64 nr, u64 a,
+		 u64 b, bool fitted, bool clamped, bool shadow),
 	TP_ARGS(id, tgid, name, op, why, index, nr, a, b, fitted, clamped, shadow),
 
 	TP_STRUCT__entry(

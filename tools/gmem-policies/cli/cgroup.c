@@ -37,7 +37,10 @@ static const char *cgroup_mount(void)
 	return dir[0] ? dir : NULL;
 }
 
-/* @path is that of a directory, or below the mount of the hierarchy ("/machine/vm1", "machine/vm1"). */
+/*
+ * @path is that of a directory, or below the mount of the hierarchy ("/machine/vm1",
+ * "machine/vm1").
+ */
 int cgroup_find(const char *path, __u64 *id)
 {
 	const char *root = cgroup_mount(), *dir = path;
@@ -52,7 +55,8 @@ int cgroup_find(const char *path, __u64 *id)
 	if (statfs(dir, &fs) || fs.f_type != CGROUP2_SUPER_MAGIC) {
 		dir = fmt("%s/%s", root, path + strspn(path, "/"));
 		if (statfs(dir, &fs))
-			return fail(errno, "--cgroup %s: there is no such cgroup, nor %s", path, dir);
+			return fail(errno, "--cgroup %s: there is no such cgroup, nor %s", path,
+				    dir);
 	}
 	if (stat(dir, &st))
 		return fail(errno, "--cgroup %s: %s", path, strerror(errno));
@@ -92,7 +96,7 @@ static bool path_by_handle(const char *root, __u64 id, char *path, size_t size)
 /* Where file handles are not there (CONFIG_FHANDLE) or not allowed, by looking everywhere. */
 static bool path_by_walk(const char *root, __u64 id, char *path, size_t size)
 {
-	char *roots[] = { (char *)root, NULL };
+	char *const roots[] = { (char *)root, NULL };
 	bool found = false;
 	FTSENT *entry;
 	FTS *fts;

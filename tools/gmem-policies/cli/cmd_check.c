@@ -275,7 +275,8 @@ static void check_kvm(void)
 	say(flags & GMEM_FLAG_MMAP ? HAS : LACKS_EXTRA, "guest_memfd mmap",
 	    flags & GMEM_FLAG_MMAP ? "VMMs may mmap() it" : "not offered by this KVM", NULL);
 	say(flags & GMEM_FLAG_INIT_SHARED ? HAS : LACKS_EXTRA, "guest_memfd shared",
-	    flags & GMEM_FLAG_INIT_SHARED ? "memory may start out shared" : "not offered by this KVM", NULL);
+	    flags & GMEM_FLAG_INIT_SHARED ? "memory may start out shared" :
+					    "not offered by this KVM", NULL);
 	say(flags & GMEM_FLAG_POLICY ? HAS : LACKS_EXTRA, "policy named by VMM",
 	    flags & GMEM_FLAG_POLICY ? "GUEST_MEMFD_FLAG_POLICY" : "not offered by this KVM",
 	    "a kvm.ko of gmem-bpf, with CONFIG_GMEM_BPF=y");

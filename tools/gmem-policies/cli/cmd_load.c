@@ -22,7 +22,8 @@ static int parse_flags(const char *text, __u32 *flags)
 		else if (!strcmp(p, "shadow"))
 			*flags |= FLAG_SHADOW;
 		else
-			ret = fail(EINVAL, "--flags %s: '%s' is none of named, enforced, shadow", text, p);
+			ret = fail(EINVAL, "--flags %s: '%s' is none of named, enforced, shadow",
+				   text, p);
 	}
 	free(copy);
 	return ret;
@@ -48,7 +49,8 @@ static int open_policy(struct object *object, const char *name)
 		return -1;
 	ret = object_open(object, path);
 	if (!ret && (opt.as || !object->name[0])) {
-		snprintf(base, sizeof(base), "%s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+		snprintf(base, sizeof(base), "%s",
+			 strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
 		base[strcspn(base, ".")] = '\0';
 		ret = object_rename(object, opt.as ?: base);
 	}
@@ -71,14 +73,14 @@ static int fail_held(const struct object *object, const struct policy_rec *held)
 	const char *age = fmt_age(boottime_ns() - held->attached_ns);
 
 	if (!strcmp(held->name, object->name)) {
-		fail(EEXIST, "a policy called '%s' is loaded already (scope: %s), by %s, %s ago", held->name,
-		     policy_scope(held), policy_loader(held), age);
-		fail_hint("To swap it: gmem-policy replace %s. To remove it: gmem-policy unload %s. "
-			  "To load this one under another name: --as NAME.", held->name, held->name);
+		fail(EEXIST, "a policy called '%s' is loaded already (scope: %s), by %s, %s ago",
+		     held->name, policy_scope(held), policy_loader(held), age);
+		fail_hint("To swap it: gmem-policy replace %s. To remove it: gmem-policy unload %s. To load this one under another name: --as NAME.",
+			  held->name, held->name);
 	} else {
 		fail(EEXIST, "the scope '%s' has a policy already: '%s', loaded by %s, %s ago",
-		     scope_text(object->flags & FLAG_SHADOW, object->cgroup), held->name, policy_loader(held),
-		     age);
+		     scope_text(object->flags & FLAG_SHADOW, object->cgroup), held->name,
+		     policy_loader(held), age);
 		fail_hint("To swap it: gmem-policy replace POLICY --as %s. To remove it: gmem-policy unload %s.",
 			  held->name, held->name);
 	}
@@ -97,7 +99,8 @@ static int fail_attach(const struct object *object, int err)
 		fail_hint("It takes CAP_BPF and CAP_SYS_ADMIN in the initial user namespace.");
 		return -1;
 	case EACCES:
-		fail(err, "'%s' was not attached: policies are switched off on this host", object->name);
+		fail(err, "'%s' was not attached: policies are switched off on this host",
+		     object->name);
 		fail_hint("The kernel was booted with gmem_bpf=off; boot it without.");
 		return -1;
 	case EOPNOTSUPP:
@@ -152,8 +155,8 @@ static unsigned int rank_of(const struct kern *kern, const struct obj_rec *obj, 
 }
 
 /* What loading would change for @obj; NULL if it is not in scope. */
-static const char *effect(const struct kern *kern, const struct object *object, const struct obj_rec *obj,
-			  const struct policy_rec *old, bool *affected)
+static const char *effect(const struct kern *kern, const struct object *object,
+			  const struct obj_rec *obj, const struct policy_rec *old, bool *affected)
 {
 	unsigned int mine = rank(obj, object->name, object->flags, object->cgroup);
 	bool shadow = object->flags & FLAG_SHADOW;
@@ -168,13 +171,17 @@ static const char *effect(const struct kern *kern, const struct object *object, 
 		*affected = mine > rank_of(kern, obj, now);
 
 	if (!*affected)
-		return shadow ? fmt("keeps its shadow %s", obj->shadow) : fmt("keeps %s", obj_scope(kern, obj));
-	return shadow ? fmt("shadowed beside %s", obj->policy) : fmt("%s -> %s", obj->policy, object->name);
+		return shadow ? fmt("keeps its shadow %s", obj->shadow) :
+				fmt("keeps %s", obj_scope(kern, obj));
+	return shadow ? fmt("shadowed beside %s", obj->policy) :
+			fmt("%s -> %s", obj->policy, object->name);
 }
 
-static void dry_run_json(const struct kern *kern, struct object *object, const struct policy_rec *old)
+static void dry_run_json(const struct kern *kern, struct object *object,
+			 const struct policy_rec *old)
 {
-	json_object *root = json_root(), *o = json_object_new_object(), *list = json_object_new_array();
+	json_object *root = json_root(), *o = json_object_new_object(),
+		    *list = json_object_new_array();
 	bool affected;
 	int i;
 
@@ -201,9 +208,11 @@ static void dry_run_json(const struct kern *kern, struct object *object, const s
 	print_json(root);
 }
 
-static void dry_run_text(const struct kern *kern, struct object *object, const struct policy_rec *old)
+static void dry_run_text(const struct kern *kern, struct object *object,
+			 const struct policy_rec *old)
 {
-	struct table *t = table_new(">  OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "EFFECT", NULL);
+	struct table *t =
+		table_new(">  OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "EFFECT", NULL);
 	int i, in_scope = 0, nr_affected = 0;
 	char comm[32], *text;
 	bool affected;
@@ -230,8 +239,8 @@ static void dry_run_text(const struct kern *kern, struct object *object, const s
 			  fmt_size(obj->resident), what);
 	}
 	text = table_text(t);
-	printf("\n%d of %d guest memory objects in scope, %d would come under it\n", in_scope, kern->nr_objs,
-	       nr_affected);
+	printf("\n%d of %d guest memory objects in scope, %d would come under it\n", in_scope,
+	       kern->nr_objs, nr_affected);
 	if (in_scope)
 		printf("%s", text);
 	free(text);
@@ -289,12 +298,13 @@ static int finish(const struct object *object, const char *verb)
 		kern_free(&kern);
 		return ret;
 	}
-	printf("%s '%s' (scope: %s), %s %u guest memory object%s\n", verb, object->name, policy_scope(&rec),
+	printf("%s '%s' (scope: %s), %s %u guest memory object%s\n", verb, object->name,
+	       policy_scope(&rec),
 	       rec.flags & FLAG_SHADOW ? "beside the policies of" : "effective for", rec.objects,
 	       rec.objects == 1 ? "" : "s");
 	if (ret == EXIT_TRIPPED)
-		printf("It was disabled at once: %s. 'gmem-policy unload %s' removes it.\n", rec.trip_reason,
-		       object->name);
+		printf("It was disabled at once: %s. 'gmem-policy unload %s' removes it.\n",
+		       rec.trip_reason, object->name);
 	if (ret == EXIT_TIMEOUT)
 		printf("Not all were reached yet; 'gmem-policy status' shows how far the kernel is.\n");
 	return ret;

@@ -8,8 +8,8 @@
 #include "gmem-policy.h"
 
 /*
- * One step of the search for the effective policy, in the kernel's order: what is enforced (nearest cgroup
- * first, then the host), what the VMM named, the nearest cgroup, the host, built in.
+ * One step of the search for the effective policy, in the kernel's order: what is enforced (nearest
+ * cgroup first, then the host), what the VMM named, the nearest cgroup, the host, built in.
  */
 struct chain {
 	const struct kern *kern;
@@ -37,7 +37,8 @@ static void chain_add(struct chain *c, const char *step, const char *where, cons
 	json_object_array_add(c->json, o);
 }
 
-static void chain_policy(struct chain *c, const char *step, const char *where, const struct policy_rec *rec)
+static void chain_policy(struct chain *c, const char *step, const char *where,
+			 const struct policy_rec *rec)
 {
 	const char *verdict, *text;
 
@@ -130,28 +131,31 @@ static void show_obj(const struct kern *kern, const struct obj_rec *obj)
 	char comm[32];
 	int i;
 
-	printf("object %llu of %s[%u]\n", obj->id, process_name(obj->tgid, comm, sizeof(comm)), obj->tgid);
+	printf("object %llu of %s[%u]\n", obj->id, process_name(obj->tgid, comm, sizeof(comm)),
+	       obj->tgid);
 	printf("  cgroup     %s\n", cgroup_name(obj->cgroups[0]));
 	printf("  memory     %s, %s resident, %s of it zeroed or written\n", fmt_size(obj->size),
 	       fmt_size(obj->resident), fmt_size(obj->ready));
 	for (i = 0; i < REC_ORDERS; i++) {
 		if (obj->folios[i])
-			text = fmt("%s%s%llu of order %d", text, *text ? ", " : "", obj->folios[i], i);
+			text = fmt("%s%s%llu of order %d", text, *text ? ", " : "", obj->folios[i],
+				   i);
 	}
 	printf("  folios     %s\n", *text ? text : "none");
 	for (i = 0, text = ""; i < REC_ZEROED; i++)
-		text = fmt("%s%s%s %s", text, i ? ", " : "", zeroed_names[i], fmt_size(obj->zeroed[i]));
+		text = fmt("%s%s%s %s", text, i ? ", " : "", zeroed_names[i],
+			   fmt_size(obj->zeroed[i]));
 	printf("  zeroed     %s\n", text);
-	printf("  decisions  %llu, %llu fitted, %llu clamped; %llu faults found no memory\n", obj->decisions,
-	       obj->fits, obj->clamps, obj->faults);
+	printf("  decisions  %llu, %llu fitted, %llu clamped; %llu faults found no memory\n",
+	       obj->decisions, obj->fits, obj->clamps, obj->faults);
 	if (obj->prealloc_asked)
-		printf("  ahead      %llu of %llu pages asked for were allocated\n", obj->prealloc_done,
-		       obj->prealloc_asked);
+		printf("  ahead      %llu of %llu pages asked for were allocated\n",
+		       obj->prealloc_done, obj->prealloc_asked);
 	if (obj->ahead_total)
 		printf("  populating %llu of %llu pages done\n", obj->ahead_done, obj->ahead_total);
 	if (obj->scrub_failed || obj->quiet_dropped)
-		printf("  trouble    %llu pages not scrubbed, %llu quiet ranges dropped\n", obj->scrub_failed,
-		       obj->quiet_dropped);
+		printf("  trouble    %llu pages not scrubbed, %llu quiet ranges dropped\n",
+		       obj->scrub_failed, obj->quiet_dropped);
 	printf("  policy     %s\n", obj_scope(kern, obj));
 	if (obj->shadow_id)
 		printf("  shadow     %s\n", obj->shadow);

@@ -48,7 +48,8 @@ void print_policy(const struct kern *kern, const struct policy_rec *rec, bool de
 	policy_load(kern, rec, &objs, &procs, &bytes);
 	printf("%s: %s\n", rec->name, policy_state(rec));
 	printf("  scope      %s\n", policy_scope(rec));
-	printf("  loaded     %s ago by %s\n", fmt_age(boottime_ns() - rec->attached_ns), policy_loader(rec));
+	printf("  loaded     %s ago by %s\n", fmt_age(boottime_ns() - rec->attached_ns),
+	       policy_loader(rec));
 	printf("  %s    %d object%s of %d process%s, %s in memory\n",
 	       rec->flags & FLAG_SHADOW ? "shadows" : "decides", objs, objs == 1 ? "" : "s", procs,
 	       procs == 1 ? "" : "es", fmt_size(bytes));
@@ -56,24 +57,28 @@ void print_policy(const struct kern *kern, const struct policy_rec *rec, bool de
 	for (i = 0, text = ""; i < REC_OPS; i++)
 		text = fmt("%s%s%s %llu", text, i ? ", " : "", op_names[i], rec->decisions[i]);
 	printf("  decisions  %s\n", text);
-	printf("%*s%llu fitted, %llu clamped; %llu objects declined\n", INDENT, "", rec->fits, rec->clamps,
-	       rec->declines);
+	printf("%*s%llu fitted, %llu clamped; %llu objects declined\n", INDENT, "", rec->fits,
+	       rec->clamps, rec->declines);
 	if (detail)
-		printf("  id         %llu; struct_ops map %u, tag %016llx\n", rec->id, rec->map_id, rec->tag);
+		printf("  id         %llu; struct_ops map %u, tag %016llx\n", rec->id, rec->map_id,
+		       rec->tag);
 
 	live_read(rec, &live);
 	print_values("tunables", &live.tunables);
 	if (!detail)
 		print_values("counters", &live.counters);
 	for (i = 0; detail && i < live.counters.nr; i++)
-		printf("  %-10s %14s  %-20s %s\n", i ? "" : "counters", value_text(&live.counters.v[i]),
-		       live.counters.v[i].name, live.counters.v[i].meaning);
+		printf("  %-10s %14s  %-20s %s\n", i ? "" : "counters",
+		       value_text(&live.counters.v[i]), live.counters.v[i].name,
+		       live.counters.v[i].meaning);
 	live_free(&live);
 }
 
-void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *obj, __u64 arg), __u64 arg)
+void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *obj, __u64 arg),
+		__u64 arg)
 {
-	struct table *t = table_new(">OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "POLICY", NULL);
+	struct table *t =
+		table_new(">OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "POLICY", NULL);
 	char comm[32];
 	int i;
 

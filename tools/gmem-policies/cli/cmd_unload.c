@@ -91,7 +91,8 @@ int cmd_unload(int argc, char **argv)
 		} else if (name_valid(argv[0]) && pin_remove(argv[0], 0)) {
 			ret = EXIT_OK;
 			if (!opt.json)
-				printf("'%s' was detached by other means; its pin is removed\n", argv[0]);
+				printf("'%s' was detached by other means; its pin is removed\n",
+				       argv[0]);
 		} else {
 			ret = fail(ENOENT, "no policy called '%s' is loaded", argv[0]);
 			fail_hint("'gmem-policy status' shows what is.");

@@ -58,7 +58,8 @@ const char *policy_loader(const struct policy_rec *rec)
 }
 
 /* Objects under a policy (or shadowed by it), processes that they belong to, and memory in them. */
-void policy_load(const struct kern *kern, const struct policy_rec *rec, int *objs, int *procs, __u64 *bytes)
+void policy_load(const struct kern *kern, const struct policy_rec *rec, int *objs, int *procs,
+		 __u64 *bytes)
 {
 	int i, j;
 

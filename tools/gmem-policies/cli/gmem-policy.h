@@ -151,7 +151,8 @@ extern const char *const zeroed_names[REC_ZEROED];
 
 /* cmd_status.c */
 void print_policy(const struct kern *kern, const struct policy_rec *rec, bool detail);
-void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *obj, __u64 arg), __u64 arg);
+void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *obj, __u64 arg),
+		__u64 arg);
 
 /* cmd_check.c */
 bool kill_switch(void);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* What the kernel says about policies and objects: the iterators of introspect.bpf.c, read whole. */
+/*
+ * What the kernel says about policies and objects: the iterators of introspect.bpf.c, read whole.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,7 +113,8 @@ int kern_read(struct kern *kern)
 {
 	if (kern_read_policies(kern))
 		return -1;
-	return kern_iterate(skel->links.dump_obj, (void **)&kern->objs, &kern->nr_objs, sizeof(*kern->objs));
+	return kern_iterate(skel->links.dump_obj, (void **)&kern->objs, &kern->nr_objs,
+			    sizeof(*kern->objs));
 }
 
 void kern_free(struct kern *kern)
@@ -145,7 +148,8 @@ const struct policy_rec *kern_attached(const struct kern *kern, const char *name
 }
 
 /* The policy that a new one called @name would collide with: it has the name, or the place. */
-const struct policy_rec *kern_holder(const struct kern *kern, const char *name, __u32 flags, __u64 cgroup)
+const struct policy_rec *kern_holder(const struct kern *kern, const char *name, __u32 flags,
+				     __u64 cgroup)
 {
 	const struct policy_rec *rec = kern_attached(kern, name);
 	int i;
@@ -154,8 +158,8 @@ const struct policy_rec *kern_holder(const struct kern *kern, const char *name, 
 		return rec;
 	for (i = 0; i < kern->nr_policies; i++) {
 		rec = &kern->policies[i];
-		if (!rec->detached && !((rec->flags | flags) & FLAG_NAMED) && rec->cgroup_id == cgroup &&
-		    !((rec->flags ^ flags) & FLAG_SHADOW))
+		if (!rec->detached && !((rec->flags | flags) & FLAG_NAMED) &&
+		    rec->cgroup_id == cgroup && !((rec->flags ^ flags) & FLAG_SHADOW))
 			return rec;
 	}
 	return NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Tunables and counters of a policy that is loaded. Its struct_ops map tells its programs, those tell their
- * maps, and those have BTF.
+ * Tunables and counters of a policy that is loaded. Its struct_ops map tells its programs, those
+ * tell their maps, and those have BTF.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,8 @@ static void note_id(struct ids *ids, __u32 id)
 static void prog_maps(__u32 prog_id, struct ids *maps)
 {
 	__u32 ids[MAX_MAPS] = {}, i, len = sizeof(struct bpf_prog_info);
-	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(ids), .map_ids = (unsigned long)ids };
+	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(ids),
+				      .map_ids = (unsigned long)ids };
 	int fd = bpf_prog_get_fd_by_id(prog_id);
 
 	if (fd < 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * gmem-policy: load, watch and remove policies for guest memory. It keeps no state: the kernel and the pins
- * in /sys/fs/bpf/gmem are the only truth.
+ * gmem-policy: load, watch and remove policies for guest memory. It keeps no state: the kernel and
+ * the pins in /sys/fs/bpf/gmem are the only truth.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -172,8 +172,8 @@ static void print_version(void)
 	json_object *root;
 
 	if (!opt.json) {
-		printf("gmem-policy: policy ABI %d, JSON schema %d, libbpf %s\n", POLICY_ABI, JSON_SCHEMA,
-		       libbpf_version_string());
+		printf("gmem-policy: policy ABI %d, JSON schema %d, libbpf %s\n", POLICY_ABI,
+		       JSON_SCHEMA, libbpf_version_string());
 		return;
 	}
 	root = json_root();
@@ -243,11 +243,13 @@ static int parse_options(int argc, char **argv, unsigned int *given, bool *help,
 			break;
 		case OPT_TIMEOUT:
 			if (!parse_timeout(optarg))
-				return usage_error(fmt("--timeout %s: it is a number of seconds", optarg));
+				return usage_error(fmt("--timeout %s: it is a number of seconds",
+						       optarg));
 			break;
 		case OPT_EXPECT:
 			if (!parse_expect(optarg))
-				return usage_error(fmt("--expect %s: it is the id of a policy", optarg));
+				return usage_error(fmt("--expect %s: it is the id of a policy",
+						       optarg));
 			break;
 		case OPT_NAMES:
 			opt.names = true;
@@ -306,11 +308,12 @@ int main(int argc, char **argv)
 
 	cmd = find_command(argv[0]);
 	if (!cmd)
-		return usage_error(fmt("there is no command '%s'; try 'gmem-policy help'", argv[0]));
+		return usage_error(fmt("there is no command '%s'; try 'gmem-policy help'",
+				       argv[0]));
 	foreign = given & ~cmd->options;
 	if (foreign)
-		return usage_error(fmt("%s has no option --%s; try 'gmem-policy help %s'", cmd->name,
-				       option_name(foreign & -foreign), cmd->name));
+		return usage_error(fmt("%s has no option --%s; try 'gmem-policy help %s'",
+				       cmd->name, option_name(foreign & -foreign), cmd->name));
 	argc--;
 	argv++;
 	if (argc < cmd->min_args || argc > cmd->max_args)

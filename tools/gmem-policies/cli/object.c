@@ -58,8 +58,8 @@ static int visit_dir(const char *dir, int (*visit)(const char *path, void *arg),
 }
 
 /*
- * Visit the object files of $GMEM_POLICY_PATH, or of the directories where they are installed or built beside
- * this program. A nonzero return of @visit ends it, and is returned.
+ * Visit the object files of $GMEM_POLICY_PATH, or of the directories where they are installed or
+ * built beside this program. A nonzero return of @visit ends it, and is returned.
  */
 int object_dirs(int (*visit)(const char *path, void *arg), void *arg)
 {
@@ -107,7 +107,8 @@ static int match(const char *path, void *arg)
 		search->found = strdup(path);
 		return 1;
 	}
-	snprintf(search->names + used, sizeof(search->names) - used, "%s%.*s", used ? ", " : "", len, base);
+	snprintf(search->names + used, sizeof(search->names) - used, "%s%.*s", used ? ", " : "",
+		 len, base);
 	return 0;
 }
 
@@ -132,8 +133,8 @@ int object_find(const char *name, char **path)
 		fail_hint("There are: %s. A policy of your own is given as a file: ./%s" SUFFIX,
 			  search.names, name);
 	else
-		fail_hint("None is installed; GMEM_POLICY_PATH says where to look, a file is given as ./%s" SUFFIX,
-			  name);
+		fail_hint("None is installed; GMEM_POLICY_PATH says where to look, a file is given as ./%s"
+			  SUFFIX, name);
 	return -1;
 }
 
@@ -146,7 +147,8 @@ static const struct btf_type *ops_type(const struct btf *btf)
 	return id > 0 ? btf__type_by_id(btf, id) : NULL;
 }
 
-static const struct btf_member *find_member(const struct btf *btf, const struct btf_type *t, const char *name)
+static const struct btf_member *find_member(const struct btf *btf, const struct btf_type *t,
+					    const char *name)
 {
 	const struct btf_member *m = btf_members(t);
 	__u32 i;
@@ -222,7 +224,8 @@ static int object_maps(struct object *object)
 		type = bpf_map__btf_value_type_id(map);
 		if (!type || !btf_is_datasec(btf__type_by_id(object->btf, type)))
 			continue;
-		section = btf__name_by_offset(object->btf, btf__type_by_id(object->btf, type)->name_off);
+		section = btf__name_by_offset(object->btf,
+					      btf__type_by_id(object->btf, type)->name_off);
 		data = bpf_map__initial_value(map, &size);
 		if (!strncmp(section, ".rodata", 7) && data &&
 		    values_add(&object->tunables, object->btf, section, "tunable", data, size))
@@ -235,7 +238,8 @@ static int object_maps(struct object *object)
 		fail(EINVAL, "%s has no policy: no struct gmem_policy_ops in a section .struct_ops.link",
 		     object->path);
 	else
-		fail(EINVAL, "%s has %d policies; gmem-policy loads files with one", object->path, policies);
+		fail(EINVAL, "%s has %d policies; gmem-policy loads files with one", object->path,
+		     policies);
 	return -1;
 }
 
@@ -317,7 +321,8 @@ int object_load(struct object *object)
 	int err;
 
 	if (!(bpf_map__map_flags(object->map) & BPF_F_LINK)) {
-		fail(EOPNOTSUPP, "%s: its struct gmem_policy_ops is not attached by a link", object->path);
+		fail(EOPNOTSUPP, "%s: its struct gmem_policy_ops is not attached by a link",
+		     object->path);
 		fail_hint("Put it into SEC(\".struct_ops.link\") instead of SEC(\".struct_ops\").");
 		return -1;
 	}
@@ -339,9 +344,9 @@ int object_load(struct object *object)
 }
 
 /*
- * Give the kernel the value of the struct_ops map, which is what a link can then attach, or be updated to. It
- * has the layout of the running kernel's BTF. libbpf does this only as a part of attaching, and has no
- * compare-and-swap.
+ * Give the kernel the value of the struct_ops map, which is what a link can then attach, or be
+ * updated to. It has the layout of the running kernel's BTF. libbpf does this only as a part of
+ * attaching, and has no compare-and-swap.
  */
 int object_arm(struct object *object)
 {
@@ -353,7 +358,8 @@ int object_arm(struct object *object)
 	int id, err = -1;
 
 	value = calloc(1, bpf_map__value_size(object->map));
-	id = btf ? btf__find_by_name_kind(btf, "bpf_struct_ops_gmem_policy_ops", BTF_KIND_STRUCT) : -1;
+	id = btf ? btf__find_by_name_kind(btf, "bpf_struct_ops_gmem_policy_ops",
+					  BTF_KIND_STRUCT) : -1;
 	if (!value || id < 0) {
 		fail(ENOENT, "the kernel's BTF has no bpf_struct_ops_gmem_policy_ops");
 		goto out;

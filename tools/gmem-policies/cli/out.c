@@ -279,8 +279,9 @@ json_object *json_root(void)
 
 void print_json(json_object *root)
 {
-	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+							  JSON_C_TO_STRING_SPACED |
+							  JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(root);
 }
 
@@ -324,7 +325,9 @@ static void table_cell(struct table *t, int col, const char *text)
 		t->width[col] = width;
 }
 
-/* The heads of the columns, ending with NULL; a column whose head begins with '>' is aligned right. */
+/*
+ * The heads of the columns, ending with NULL; a column whose head begins with '>' is aligned right.
+ */
 struct table *table_new(const char *head, ...)
 {
 	struct table *t = calloc(1, sizeof(*t));
@@ -373,7 +376,8 @@ static void table_write(struct table *t, FILE *f)
 		if (t->right[col])
 			fprintf(f, "%*s\n", t->width[col], cells[col]);
 		else
-			print_wrapped(f, cells[col], indent, screen > indent + 30 ? screen - indent : 30);
+			print_wrapped(f, cells[col], indent,
+				      screen > indent + 30 ? screen - indent : 30);
 	}
 
 	for (row = 0; row < t->rows * t->cols; row++)

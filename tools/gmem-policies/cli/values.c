@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Variables of a policy, by its BTF: tunables (.rodata) and counters (.bss). gmem_policy.bpf.h tags them with
- * what they mean. Data is that of an object that is not loaded yet, or a copy of a loaded policy's map.
+ * Variables of a policy, by its BTF: tunables (.rodata) and counters (.bss). gmem_policy.bpf.h tags
+ * them with what they mean. Data is that of an object that is not loaded yet, or a copy of a loaded
+ * policy's map.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -80,8 +81,9 @@ static const char *find_tag(const struct btf *btf, __u32 var, const char *kind)
 }
 
 /*
- * Add the variables of @section. Counters must be tagged; a tunable that is not is taken for one if it is
- * "const volatile", so that a policy which does without gmem_policy.bpf.h can be tuned as well.
+ * Add the variables of @section. Counters must be tagged; a tunable that is not is taken for one if
+ * it is "const volatile", so that a policy which does without gmem_policy.bpf.h can be tuned as
+ * well.
  */
 int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag,
 	       void *data, size_t size)
@@ -222,7 +224,8 @@ static const char *type_text(const struct value *v)
 		name = enum_name(v->btf, t, i, &bits);
 		len = strlen(list);
 		if (!is_sentinel(t, i, name))
-			snprintf(list + len, sizeof(list) - len, "%s%s", i ? "|" : "", name + prefix);
+			snprintf(list + len, sizeof(list) - len, "%s%s", i ? "|" : "",
+				 name + prefix);
 	}
 	lower(list);
 	return fmt("%s", list);
@@ -286,7 +289,8 @@ static const char *set_bool(bool *value, const char *text)
 	return "it is true or false";
 }
 
-static const char *set_int(const struct value *v, const struct btf_type *t, __u64 *bits, const char *text)
+static const char *set_int(const struct value *v, const struct btf_type *t, __u64 *bits,
+			   const char *text)
 {
 	int width = v->size * 8;
 	__u64 max = width == 64 ? ~0ULL : (1ULL << width) - 1;
@@ -313,7 +317,8 @@ static const char *set_int(const struct value *v, const struct btf_type *t, __u6
 	return NULL;
 }
 
-static const char *set_enum(const struct value *v, const struct btf_type *t, __u64 *bits, const char *text)
+static const char *set_enum(const struct value *v, const struct btf_type *t, __u64 *bits,
+			    const char *text)
 {
 	size_t prefix = enum_prefix(v->btf, t);
 	int i;
@@ -361,7 +366,8 @@ static const char *set_value(struct value *v, const char *text)
 /* As a table: with the defaults, or with what they are set to now. */
 char *values_text(const struct values *values, bool current)
 {
-	struct table *t = table_new("  TUNABLE", "TYPE", current ? "VALUE" : "DEFAULT", "MEANING", NULL);
+	struct table *t =
+		table_new("  TUNABLE", "TYPE", current ? "VALUE" : "DEFAULT", "MEANING", NULL);
 	int i;
 
 	for (i = 0; i < values->nr; i++) {

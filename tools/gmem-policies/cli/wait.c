@@ -88,14 +88,15 @@ int wait_attached(const char *name, __u32 map_id, struct policy_rec *rec, double
 		}
 		kern_free(&kern);
 		if (!found) {
-			fail(ENOENT, "'%s' was unloaded or replaced by someone else meanwhile", name);
+			fail(ENOENT, "'%s' was unloaded or replaced by someone else meanwhile",
+			     name);
 			return -1;
 		}
 		if (rec->tripped)
 			return EXIT_TRIPPED;
 		if (rec->walked)
 			return EXIT_OK;
-	} while (wait_more(&w, fmt("waiting for running VMs to come under '%s': %u objects so far", name,
-				   rec->objects)));
+	} while (wait_more(&w, fmt("waiting for running VMs to come under '%s': %u objects so far",
+				   name, rec->objects)));
 	return EXIT_TIMEOUT;
 }

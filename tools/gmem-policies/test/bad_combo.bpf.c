@@ -8,4 +8,5 @@ GMEM_OP(alloc, ctx)
 {
 }
 
-GMEM_POLICY(bad_combo, "flags that exclude each other", GMEM_USE(alloc), .flags = 1U << 0 | 1U << 1);
+GMEM_POLICY(bad_combo, "flags that exclude each other", GMEM_USE(alloc),
+	    .flags = 1U << 0 | 1U << 1);

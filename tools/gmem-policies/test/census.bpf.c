@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * census: keep book of what a policy may rely on, over all the policies that are made of this object: each is
- * given another number (instance), and they share two pinned maps. For tests only.
+ * census: keep book of what a policy may rely on, over all the policies that are made of this
+ * object: each is given another number (instance), and they share two pinned maps. For tests only.
  *
- * An object is a member of an instance from a successful init to the one exit that it gets; no other op is
- * called for it before or after, and its cookie is what the instance wrote and nobody else's.
+ * An object is a member of an instance from a successful init to the one exit that it gets; no
+ * other op is called for it before or after, and its cookie is what the instance wrote and nobody
+ * else's.
  */
 #include "gmem_policy.bpf.h"
 

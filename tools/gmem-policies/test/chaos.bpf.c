@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * chaos: decide at random, but never nonsense, so that it is not tripped. For tests only: hostile's random
- * answers are all clamped; these are all carried out.
+ * chaos: decide at random, but never nonsense, so that it is not tripped. For tests only: hostile's
+ * random answers are all clamped; these are all carried out.
  */
 #include "gmem_policy.bpf.h"
 

@@ -2,8 +2,9 @@
 /*
  * hostile: decide whatever the test says, however absurd. For tests only.
  *
- * Every field that a policy may write is a tunable, whose default is the built-in answer; those that have
- * none are written when their *_set is true. With random, all of them get random bits instead.
+ * Every field that a policy may write is a tunable, whose default is the built-in answer; those
+ * that have none are written when their *_set is true. With random, all of them get random bits
+ * instead.
  */
 #include "gmem_policy.bpf.h"
 
@@ -63,7 +64,10 @@ GMEM_INIT(ctx)
 	if (!misbehave(ONLY_INIT))
 		return 0;
 	WRITE_COOKIE(ctx);
-	/* An object that is declined is not asked about again, and random would soon have none left. */
+	/*
+	 * An object that is declined is not asked about again, and random would soon have none
+	 * left.
+	 */
 	return random ? 0 : init_ret;
 }
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Registers without a link: refused with EOPNOTSUPP ("bpftool struct_ops register" asks the kernel). */
+/*
+ * Registers without a link: refused with EOPNOTSUPP ("bpftool struct_ops register" asks the
+ * kernel).
+ */
 #include "gmem_policy.bpf.h"
 
 char _license[] SEC("license") = "GPL";
