@@ -49,12 +49,25 @@ vm_new() {
 	if [ -n "${2:-}" ]; then echo "${VM_PID[$1]}" >"$2/cgroup.procs"; fi
 }
 
+# What a VM is doing that does not answer: its threads, how long they have run, where they wait.
+_vm_stuck() {
+	local t i
+	echo "VM $1 (${VM_PID[$1]}) is stuck: $(cat "$TMP/$1.err")"
+	for i in 1 2 3; do
+		for t in "/proc/${VM_PID[$1]}"/task/*; do
+			echo "$(cat "$t/comm") $(cut -d' ' -f3,14,15 "$t/stat") syscall $(cat "$t/syscall")"
+			cat "$t/stack"
+		done
+		sleep 0.5
+	done
+} 2>&1
+
 # One command; its status is 0 for "ok". The line is in $line.
 _vm_do() {
 	printf '%s\n' "$2" >&"${VM_IN[$1]}" || die "VM $1 is gone: $(cat "$TMP/$1.err")"
 	while :; do
-		read -r -t $((120 * ${TIME_SCALE:-1})) line <&"${VM_OUT[$1]}" ||
-			die "VM $1: no answer to '$2': $(cat "$TMP/$1.err")"
+		read -r -t $((60 * ${TIME_SCALE:-1})) line <&"${VM_OUT[$1]}" ||
+			die "VM $1: no answer to '$2': $(_vm_stuck "$1")"
 		case $line in
 		'ok '*)
 			reply=${line#ok } reply=${reply#* }
