@@ -119,7 +119,7 @@ fdinfo() {
 			echo "$value"
 			return
 		fi
-	done <"/proc/${VM_PID[$1]}/fdinfo/${VM_FD[$1]}"
+	done < <(cat "/proc/${VM_PID[$1]}/fdinfo/${VM_FD[$1]}") # in one go: bash reads, and seeks back, line by line
 	echo none
 }
 
