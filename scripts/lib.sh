@@ -86,7 +86,7 @@ kmake() {
 	if command -v ccache >/dev/null; then
 		cc="ccache gcc"
 		export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache} CCACHE_NOHASHDIR=1 \
-			CCACHE_COMPILERCHECK=content CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
+			CCACHE_COMPILERCHECK=content CCACHE_SLOPPINESS=locale CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
 	fi
 	KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970" KBUILD_BUILD_USER=gmem \
 		KBUILD_BUILD_HOST=gmem make -C "$tree" O="$out" CC="$cc" -j"$JOBS" "$@"
