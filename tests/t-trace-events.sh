@@ -153,7 +153,7 @@ END
 note "bindings and conversions"
 
 after 'gread 4G' 'ok gread value=0x0' <<END
-alloc: ID PID index=256 gfn=0x100000 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=256 gfn=0x100000 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=256 nr=1 when=first_use ns=T
 fault: ID PID vcpu=0 gfn=0x100000 index=256 order=0 level=1 allocated=1 private=1 prefetch=0 ret=5 ns=T
 END
@@ -162,15 +162,15 @@ read -r alloc_ns zero_ns fault_ns <<<"$times"
 assert_ge "$fault_ns" "$((alloc_ns + zero_ns))" "time of the fault, with the allocation and the zeroing in it"
 none 'gwrite 4G 42'
 after 'gwrite 0x100010000 1' 'ok *' <<END
-alloc: ID PID index=272 gfn=0x100010 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=272 gfn=0x100010 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=272 nr=1 when=first_use ns=T
 fault: ID PID vcpu=0 gfn=0x100010 index=272 order=0 level=1 allocated=1 private=1 prefetch=0 ret=5 ns=T
 END
 after 'prefault 0x100020000 8K' 'ok prefault left=0' <<END
-alloc: ID PID index=288 gfn=0x100020 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=288 gfn=0x100020 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=288 nr=1 when=first_use ns=T
 fault: ID PID vcpu=0 gfn=0x100020 index=288 order=0 level=1 allocated=1 private=1 prefetch=1 ret=5 ns=T
-alloc: ID PID index=289 gfn=0x100021 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=289 gfn=0x100021 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=289 nr=1 when=first_use ns=T
 fault: ID PID vcpu=0 gfn=0x100021 index=289 order=0 level=1 allocated=1 private=1 prefetch=1 ret=5 ns=T
 END
@@ -182,8 +182,8 @@ END
 note "faults"
 
 after 'fallocate 1536K 8K' 'ok *' <<END
-alloc: ID PID index=384 gfn=0xffffffffffffffff why=fallocate asked=0 order=0 node=N zero=first_use ret=0 ns=T
-alloc: ID PID index=385 gfn=0xffffffffffffffff why=fallocate asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=384 gfn=0xffffffffffffffff why=fallocate asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=385 gfn=0xffffffffffffffff why=fallocate asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 fallocate: ID PID index=384 nr=2 ret=0 ns=T
 END
 after 'fallocate 1536K 8K' 'ok *' <<END
@@ -250,7 +250,7 @@ if [ -d $FAIL ]; then
 	allow_splat 'page allocation failure|Call Trace'
 	echo 1 >"/proc/$VM/make-it-fail"
 	after 'fallocate 2560K 8K' 'err 12 ENOMEM *' <<-END
-		alloc: ID PID index=640 gfn=0xffffffffffffffff why=fallocate asked=0 order=0 node=-1 zero=first_use ret=-12 ns=T
+		alloc: ID PID index=640 gfn=0xffffffffffffffff why=fallocate asked=0 fitted=0 order=0 node=-1 zero=first_use ret=-12 ns=T
 		fallocate: ID PID index=640 nr=2 ret=-12 ns=T
 	END
 	echo 0 >"/proc/$VM/make-it-fail"
@@ -290,7 +290,7 @@ ID=$(sed -n 's/^gmem-id:[[:space:]]*//p' "$TMP/fdinfo")
 assert_eq "$(events)" "create: ID PID size=2097152 flags=0x3" "events of create"
 none 'mmap'
 after 'hwrite 8K 7' 'ok *' <<END
-alloc: ID PID index=2 gfn=0xffffffffffffffff why=host_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=2 gfn=0xffffffffffffffff why=host_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=2 nr=1 when=first_use ns=T
 END
 none 'hread 8K' 'ok hread value=0x7'
@@ -301,7 +301,7 @@ after 'gread 0x100002000' 'ok gread value=0x7' <<END
 fault: ID PID vcpu=0 gfn=0x100002 index=2 order=0 level=1 allocated=0 private=0 prefetch=0 ret=5 ns=T
 END
 after 'gread 0x100003000' 'ok gread value=0x0' <<END
-alloc: ID PID index=3 gfn=0x100003 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID PID index=3 gfn=0x100003 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID PID index=3 nr=1 when=first_use ns=T
 fault: ID PID vcpu=0 gfn=0x100003 index=3 order=0 level=1 allocated=1 private=0 prefetch=0 ret=5 ns=T
 END

@@ -71,7 +71,7 @@ forget
 vm a 'gread 0x100003000'
 assert_events . "a fault that finds nothing" <<END
 policy_decision: ID tgid=$pid name=count op=alloc why=guest_fault index=3 nr=1 a=0 b=0 fitted=0 clamped=0 shadow=0
-alloc: ID tgid=$pid index=3 gfn=0x100003 why=guest_fault asked=0 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID tgid=$pid index=3 gfn=0x100003 why=guest_fault asked=0 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 zero: ID tgid=$pid index=3 nr=1 when=first_use ns=T
 policy_decision: ID tgid=$pid name=count op=prealloc why=guest_fault index=3 nr=0 a=0 b=0 fitted=0 clamped=0 shadow=0
 END
@@ -97,7 +97,7 @@ forget
 vm a 'fallocate 2M 4K'
 assert_events . "zeroing at allocation" <<END
 policy_decision: ID tgid=$pid name=zero_alloc op=alloc why=fallocate index=512 nr=1 a=0 b=1 fitted=0 clamped=0 shadow=0
-alloc: ID tgid=$pid index=512 gfn=0xffffffffffffffff why=fallocate asked=0 order=0 node=N zero=alloc ret=0 ns=T
+alloc: ID tgid=$pid index=512 gfn=0xffffffffffffffff why=fallocate asked=0 fitted=0 order=0 node=N zero=alloc ret=0 ns=T
 zero: ID tgid=$pid index=512 nr=1 when=alloc ns=T
 END
 unload zero_alloc
@@ -109,7 +109,7 @@ vm a 'convert private 0x100200000 8K'
 assert_events . "populating at once" <<END
 policy_decision: ID tgid=$pid name=prealloc op=prealloc why=convert index=512 nr=2 a=1 b=2 fitted=0 clamped=0 shadow=0
 policy_decision: ID tgid=$pid name=prealloc op=alloc why=prealloc index=513 nr=1 a=0 b=1 fitted=0 clamped=0 shadow=0
-alloc: ID tgid=$pid index=513 gfn=0xffffffffffffffff why=prealloc asked=0 order=0 node=N zero=alloc ret=0 ns=T
+alloc: ID tgid=$pid index=513 gfn=0xffffffffffffffff why=prealloc asked=0 fitted=0 order=0 node=N zero=alloc ret=0 ns=T
 zero: ID tgid=$pid index=513 nr=1 when=ahead ns=T
 prealloc: ID tgid=$pid index=512 nr=2 why=convert background=0 done=1 ret=0 ns=T
 END
@@ -150,7 +150,7 @@ forget
 vm a 'fallocate 3M 4K'
 assert_events 'op=alloc|^alloc' "an order that does not fit" <<END
 policy_decision: ID tgid=$pid name=hostile op=alloc why=fallocate index=768 nr=1 a=0 b=0 fitted=1 clamped=0 shadow=0
-alloc: ID tgid=$pid index=768 gfn=0xffffffffffffffff why=fallocate asked=1 order=0 node=N zero=first_use ret=0 ns=T
+alloc: ID tgid=$pid index=768 gfn=0xffffffffffffffff why=fallocate asked=1 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 END
 replace hostile --set zero=77
 policy=$(pol hostile .id)

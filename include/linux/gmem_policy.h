@@ -190,11 +190,14 @@ struct gmem_obj_ctx {
  * @index: page of the file that is missing
  * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
  * @why: what needs it (enum gmem_why)
- * @max_order: largest folio order that fits here; this version always says 0
+ * @max_order: largest folio order that fits here: the file, the memslot, what is there already, one
+ *	       mempolicy. 0 where hardware owns private memory. The next moment it may be less
  * @order: decision: folio order, 0 to the order of a PMD; above max_order it is fitted
  * @node: decision: preferred NUMA node, or %GMEM_NO_NODE; mbind() and cpusets go before it
  * @zero: decision: enum gmem_zero
  * @asked: the kernel's: @order as the policy left it, before it is fitted
+ * @partly_shared: 1 if a folio of @max_order would reach over pages that are shared with the host
+ *		   now, and so not used by the guest; known for guest faults only
  *
  * The decisions hold the built-in answer (0, %GMEM_NO_NODE, %GMEM_ZERO_FIRST_USE) when the op is
  * called.
@@ -209,6 +212,7 @@ struct gmem_alloc_ctx {
 	__s32 node;
 	__u32 zero;
 	__u32 asked;
+	__u32 partly_shared;
 };
 
 /**
@@ -243,7 +247,13 @@ struct gmem_prealloc_ctx {
  * @why: %GMEM_WHY_CONVERT, or %GMEM_WHY_QUIET when this is the call that quiet_ms asked for
  * @how: decision: populate the range ahead (enum gmem_how)
  * @quiet_ms: decision: call again once the range was not converted for so many milliseconds, at
- *	      most %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one
+ *	      most %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one. A
+ *	      conversion in the same block (the aligned size of a PMD) ends the wait for what is in
+ *	      that block
+ * @rebuild: decision: 1 to make large folios again of the blocks that the range is in, in the
+ *	     background
+ * @max_holes: decision: how many missing pages of a block may be filled with zeroes for that; 0 when
+ *	       the op is called. A block of which any page is shared has none filled
  */
 struct gmem_convert_ctx {
 	struct gmem_info obj;
@@ -254,6 +264,8 @@ struct gmem_convert_ctx {
 	__u32 why;
 	__u32 how;
 	__u32 quiet_ms;
+	__u32 rebuild;
+	__u32 max_holes;
 };
 
 /* Longest time that a policy can ask to be called again after, ms. */
@@ -438,6 +450,11 @@ struct gmem_policy {
  * @prealloc_done: pages that were so allocated
  * @scrub_failed: pages that could not be scrubbed because something else referenced them
  * @quiet_dropped: ranges for which a policy asked to be called again, of which there were too many
+ * @fallbacks: folios that were smaller than what was decided and fitted
+ * @splits: large folios that were split
+ * @splits_failed: times that one could not be split, because something else held a reference
+ * @rebuilds: blocks that were made one folio again
+ * @rebuilds_failed: times that this could not be done
  */
 struct gmem_obj_stats {
 	atomic64_t zeroed[GMEM_ZEROED_MAX];
@@ -449,6 +466,11 @@ struct gmem_obj_stats {
 	atomic64_t prealloc_done;
 	atomic64_t scrub_failed;
 	atomic64_t quiet_dropped;
+	atomic64_t fallbacks;
+	atomic64_t splits;
+	atomic64_t splits_failed;
+	atomic64_t rebuilds;
+	atomic64_t rebuilds_failed;
 };
 
 /**
@@ -574,9 +596,13 @@ struct gmem_scrubbed {
 };
 
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
-void gmem_scrub_prepare(void);
+void gmem_drain_lru(void);
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		      struct gmem_scrubbed *scrubbed);
+void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end, bool zeroes_only);
+int gmem_split_at(struct address_space *mapping, pgoff_t index, int *order);
+int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t index,
+		  unsigned long max_holes, gfp_t gfp, unsigned long *holes);
 
 #ifdef CONFIG_GMEM_BPF
 DECLARE_STATIC_KEY_FALSE(gmem_policy_key);
@@ -585,6 +611,12 @@ DECLARE_STATIC_KEY_FALSE(gmem_policy_key);
 static __always_inline bool gmem_policy_enabled(void)
 {
 	return static_branch_unlikely(&gmem_policy_key);
+}
+
+/* Would a decision about @obj be asked for? One that comes or goes meanwhile does no harm. */
+static inline bool gmem_obj_has_policy(const struct gmem_obj *obj)
+{
+	return rcu_access_pointer(obj->policy) || rcu_access_pointer(obj->shadow);
 }
 
 struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args);

@@ -154,6 +154,19 @@ static struct gmem_verdict gmem_check_convert(struct gmem_obj *obj, struct gmem_
 		verdict.fitted = true;
 		ctx->quiet_ms = GMEM_QUIET_MS_MAX;
 	}
+
+	if (ctx->rebuild > 1) {
+		verdict.nonsense = "convert: unknown rebuild";
+		ctx->rebuild = 0;
+	} else if (ctx->rebuild && (obj->flags & GMEM_OBJ_HW_OWNED)) {
+		verdict.fitted = true;
+		ctx->rebuild = 0;
+	}
+	/* A block of which nothing is there is not rebuilt. */
+	if (ctx->max_holes >= 1U << PMD_ORDER) {
+		verdict.fitted = true;
+		ctx->max_holes = (1U << PMD_ORDER) - 1;
+	}
 	return verdict;
 }
 

@@ -47,6 +47,11 @@
 #define GMEM_QUIET_MS_MAX	600000
 
 #define GMEM_PAGE_SHIFT		12
+#define GMEM_MB_PAGES(mb)	((__u64)(mb) << (20 - GMEM_PAGE_SHIFT))
+
+/* A block: what KVM can map at once, and the largest folio. 2M. */
+#define GMEM_BLOCK_ORDER	9
+#define GMEM_BLOCK_PAGES	(1ULL << GMEM_BLOCK_ORDER)
 
 #define __gmem_tag(kind, text)	__attribute__((btf_decl_tag("gmem:" kind ":" text)))
 

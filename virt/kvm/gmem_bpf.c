@@ -71,6 +71,8 @@ int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name,
 
 	GMEM_I(inode)->ahead = ahead;
 	GMEM_I(inode)->obj = obj;
+	/* An inode's say on that has to come before its use, so it is the same without a policy. */
+	mapping_set_large_folios(inode->i_mapping);
 	return 0;
 }
 
@@ -100,8 +102,27 @@ void kvm_gmem_bpf_free(struct inode *inode)
 	struct gmem_inode *gi = GMEM_I(inode);
 
 	kvm_gmem_ahead_free(gi->ahead);
+	kvm_gmem_large_free(inode);
 	if (gi->obj)
 		gmem_obj_release(gi->obj);
+}
+
+/*
+ * Would some of the largest folio that fits be memory that is shared now, and that the VM uses from
+ * elsewhere?
+ */
+static bool kvm_gmem_partly_shared(struct inode *inode, const struct kvm_gmem_access *access,
+				   unsigned int order)
+{
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+	gfn_t gfn = round_down(access->gfn, 1UL << order);
+
+	if (order && access->slot && !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		return !kvm_range_has_memory_attributes(access->kvm, gfn, gfn + (1UL << order),
+							KVM_MEMORY_ATTRIBUTE_PRIVATE,
+							KVM_MEMORY_ATTRIBUTE_PRIVATE);
+#endif
+	return false;
 }
 
 /**
@@ -116,11 +137,13 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 
+	if (!gmem_obj_has_policy(obj))
+		return;
 	ctx->index = index;
 	ctx->gfn = access->gfn;
 	ctx->why = access->why;
-	/* Folios of guest_memfd are small. */
-	ctx->max_order = 0;
+	ctx->max_order = kvm_gmem_max_order(inode, index, access);
+	ctx->partly_shared = kvm_gmem_partly_shared(inode, access, ctx->max_order);
 	if (access->why != GMEM_WHY_PREALLOC)
 		atomic64_inc(&obj->stats.faults);
 	gmem_decide_alloc(obj, ctx);
@@ -151,7 +174,7 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 
 	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
 	if (ctx.mode == GMEM_FREE_SCRUB)
-		gmem_scrub_prepare();
+		gmem_drain_lru();
 	return ctx.mode;
 }
 
@@ -221,6 +244,11 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m)
 	seq_printf(m, "gmem-decisions:\t%lld\n", atomic64_read(&stats->decisions));
 	seq_printf(m, "gmem-fitted:\t%lld\n", atomic64_read(&stats->fits));
 	seq_printf(m, "gmem-clamped:\t%lld\n", atomic64_read(&stats->clamps));
+	seq_printf(m, "gmem-fallbacks:\t%lld\n", atomic64_read(&stats->fallbacks));
+	seq_printf(m, "gmem-splits:\t%lld\n", atomic64_read(&stats->splits));
+	seq_printf(m, "gmem-splits-failed:\t%lld\n", atomic64_read(&stats->splits_failed));
+	seq_printf(m, "gmem-rebuilds:\t%lld\n", atomic64_read(&stats->rebuilds));
+	seq_printf(m, "gmem-rebuilds-failed:\t%lld\n", atomic64_read(&stats->rebuilds_failed));
 	seq_printf(m, "gmem-prealloc:\t%lld of %lld\n", atomic64_read(&stats->prealloc_done),
 		   atomic64_read(&stats->prealloc_asked));
 	kfree(report);

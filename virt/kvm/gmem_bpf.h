@@ -7,12 +7,14 @@
  *			ask for it
  *   gmem_bpf.c		the policy's object behind an inode: create, free, show
  *   gmem_populate.c	memory that a policy wants before it is used
+ *   gmem_large.c	large folios: which fit, how they are mapped, split and made again
  */
 #ifndef __KVM_GMEM_BPF_H__
 #define __KVM_GMEM_BPF_H__
 
 #include <linux/gmem_policy.h>
 #include <linux/kvm_host.h>
+#include <linux/pagemap.h>
 #include <linux/timekeeping.h>
 
 #include "guest_memfd.h"
@@ -35,12 +37,16 @@ struct kvm_gmem_place {
  * struct kvm_gmem_access - why a folio is looked up
  * @why: what needs it
  * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
+ * @kvm: the VM that it is for, if @slot is known
+ * @slot: the memslot that it is for, or NULL
  * @place: where to allocate, for a worker, which is no part of the VM; NULL: as current is to
  * @allocated: set if it was not there and was allocated
  */
 struct kvm_gmem_access {
 	enum gmem_why why;
 	gfn_t gfn;
+	struct kvm *kvm;
+	const struct kvm_memory_slot *slot;
 	const struct kvm_gmem_place *place;
 	bool allocated;
 };
@@ -78,10 +84,13 @@ static inline u64 kvm_gmem_since(u64 start)
 struct folio *kvm_gmem_get_folio(struct inode *inode, pgoff_t index,
 				 struct kvm_gmem_access *access);
 bool kvm_gmem_file_of(struct file *file, struct kvm *kvm);
-
-u64 kvm_gmem_id(struct inode *inode);
+void kvm_gmem_invalidate_start(struct inode *inode, pgoff_t start, pgoff_t end);
+void kvm_gmem_invalidate_end(struct inode *inode, pgoff_t start, pgoff_t end);
 
 /* gmem_folio.c */
+u64 kvm_gmem_id(struct inode *inode);
+struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, unsigned int order, gfp_t gfp,
+				 int node, const struct kvm_gmem_place *place);
 struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
 				   struct kvm_gmem_access *access);
 void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zeroed when);
@@ -104,12 +113,46 @@ static inline void kvm_gmem_bpf_init(struct gmem_inode *gi)
 {
 	gi->obj = NULL;
 	gi->ahead = NULL;
+	gi->large = NULL;
+}
+
+/* Pages of a block: what KVM can map at once, and the largest folio. */
+#define GMEM_BLOCK_PAGES	(1UL << PMD_ORDER)
+
+/* Large folios are worth one try, and smaller ones instead of them none that would reclaim. */
+static inline gfp_t kvm_gmem_large_gfp(gfp_t gfp, unsigned int order, unsigned int first)
+{
+	if (!order)
+		return gfp;
+	gfp |= __GFP_NORETRY | __GFP_NOWARN;
+	return order < first ? gfp & ~__GFP_DIRECT_RECLAIM : gfp;
+}
+
+/* Can there be large folios? Pairs with kvm_gmem_large_enable(). */
+static inline bool kvm_gmem_may_be_large(struct inode *inode)
+{
+	return smp_load_acquire(&GMEM_I(inode)->large);
+}
+
+/* What has to be invalidated if [@start, @end) is taken away. */
+static inline void kvm_gmem_widen(struct inode *inode, pgoff_t *start, pgoff_t *end)
+{
+	if (kvm_gmem_may_be_large(inode)) {
+		*start = round_down(*start, GMEM_BLOCK_PAGES);
+		*end = round_up(*end, GMEM_BLOCK_PAGES);
+	}
 }
 
 /* Count bytes that were zeroed. */
 static inline void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when)
 {
 	atomic64_add(bytes, &GMEM_I(inode)->obj->stats.zeroed[when]);
+}
+
+/* Count a folio that was smaller than it should have been. */
+static inline void kvm_gmem_fell_back(struct inode *inode)
+{
+	atomic64_inc(&GMEM_I(inode)->obj->stats.fallbacks);
 }
 
 /* gmem_bpf.c */
@@ -123,8 +166,24 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
 u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why);
 u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end);
 
+/* gmem_large.c */
+struct kvm_gmem_large;
+
+unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
+				const struct kvm_gmem_access *access);
+unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order);
+int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *folio, pgoff_t index);
+u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode);
+void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
+		      enum gmem_why why);
+void kvm_gmem_large_stop(struct inode *inode);
+void kvm_gmem_large_evict(struct inode *inode);
+void kvm_gmem_large_free(struct inode *inode);
+
 /* gmem_populate.c */
 struct kvm_gmem_ahead;
+
+extern struct workqueue_struct *kvm_gmem_wq;
 
 int kvm_gmem_populate_init(void);
 void kvm_gmem_populate_exit(void);
@@ -175,6 +234,38 @@ static inline u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff
 	return GMEM_FREE_GIVE_BACK;
 }
 
+static inline unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
+					      const struct kvm_gmem_access *access)
+{
+	return 0;
+}
+
+static inline unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order)
+{
+	return 0;
+}
+
+static inline gfp_t kvm_gmem_large_gfp(gfp_t gfp, unsigned int order, unsigned int first)
+{
+	return gfp;
+}
+
+static inline void kvm_gmem_fell_back(struct inode *inode) {}
+static inline void kvm_gmem_widen(struct inode *inode, pgoff_t *start, pgoff_t *end) {}
+
+static inline int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *folio,
+					 pgoff_t index)
+{
+	return 0;
+}
+
+static inline u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
+{
+	truncate_inode_pages_range(inode->i_mapping, (loff_t)start << PAGE_SHIFT,
+				   ((loff_t)end << PAGE_SHIFT) - 1);
+	return 0;
+}
+
 static inline u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
 {
 	return 0;
@@ -186,6 +277,8 @@ static inline int kvm_gmem_populate_init(void)
 }
 
 static inline void kvm_gmem_populate_exit(void) {}
+static inline void kvm_gmem_large_stop(struct inode *inode) {}
+static inline void kvm_gmem_large_evict(struct inode *inode) {}
 static inline void kvm_gmem_ahead_stop(struct inode *inode) {}
 static inline void kvm_gmem_ahead_evict(struct inode *inode) {}
 static inline void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end) {}

@@ -46,32 +46,98 @@ void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zer
 			    kvm_gmem_since(start));
 }
 
-/* mbind() goes before the policy's node, which goes before where the VM's thread is. */
-static struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, gfp_t gfp, int node,
-					const struct kvm_gmem_place *place)
+/**
+ * kvm_gmem_new_folio - allocate a folio, where it should be
+ * @inode: inode of the guest_memfd
+ * @index: page that it is for
+ * @order: of the folio
+ * @gfp: how
+ * @node: what a policy decided, or %GMEM_NO_NODE
+ * @place: where the VM's thread may allocate; NULL: as current may
+ *
+ * mbind() goes before the policy's node, which goes before where the VM's thread is.
+ *
+ * Return: the folio, with a reference; NULL
+ */
+struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, unsigned int order, gfp_t gfp,
+				 int node, const struct kvm_gmem_place *place)
 {
 	struct mempolicy *mpol = mpol_shared_policy_lookup(&GMEM_I(inode)->policy, index);
 	nodemask_t nodes;
 	struct folio *folio;
 
 	if (mpol || (node == GMEM_NO_NODE && !place)) {
-		folio = filemap_alloc_folio(gfp, 0, mpol);
+		folio = filemap_alloc_folio(gfp, order, mpol);
 		mpol_cond_put(mpol);
 		return folio;
 	}
 
 	if (!place)
-		return __folio_alloc(gfp, 0, node, NULL);
+		return __folio_alloc(gfp, order, node, NULL);
 
 	/* Nodes may have gone offline since. */
 	nodes_and(nodes, place->nodes, node_states[N_MEMORY]);
-	return __folio_alloc(gfp, 0, node == GMEM_NO_NODE ? place->node : node,
+	return __folio_alloc(gfp, order, node == GMEM_NO_NODE ? place->node : node,
 			     nodes_empty(nodes) ? NULL : &nodes);
 }
 
 static enum gmem_zeroed kvm_gmem_zeroed_at_alloc(const struct kvm_gmem_access *access)
 {
 	return access->why == GMEM_WHY_PREALLOC ? GMEM_ZEROED_AHEAD : GMEM_ZEROED_ALLOC;
+}
+
+/* Allocate the folio of @order around @index and add it to the page cache. */
+static struct folio *kvm_gmem_add_folio(struct inode *inode, pgoff_t index, unsigned int order,
+					gfp_t gfp, int node, const struct kvm_gmem_place *place)
+{
+	struct folio *folio;
+	int err;
+
+	index = round_down(index, 1UL << order);
+	folio = kvm_gmem_new_folio(inode, index, order, gfp, node, place);
+	if (!folio)
+		return ERR_PTR(-ENOMEM);
+
+	err = filemap_add_folio(inode->i_mapping, folio, index, gfp);
+	if (err) {
+		folio_put(folio);
+		return ERR_PTR(err);
+	}
+	return folio;
+}
+
+/*
+ * Allocate a folio of @order, or of a smaller one if that cannot be had. Somebody else may be
+ * faster: unless it is gone again, theirs it is.
+ */
+static struct folio *kvm_gmem_add_largest(struct inode *inode, pgoff_t index, unsigned int order,
+					  gfp_t gfp, int node, struct kvm_gmem_access *access)
+{
+	unsigned int first = order;
+	struct folio *folio;
+
+	for (;;) {
+		folio = kvm_gmem_add_folio(inode, index, order,
+					   kvm_gmem_large_gfp(gfp, order, first), node,
+					   access->place);
+		if (!IS_ERR(folio)) {
+			access->allocated = true;
+			break;
+		}
+		if (PTR_ERR(folio) == -EEXIST) {
+			folio = filemap_lock_folio(inode->i_mapping, index);
+			if (!IS_ERR(folio))
+				return folio;
+			order = min(order, kvm_gmem_max_order(inode, index, access));
+		} else if (order) {
+			order--;
+		} else {
+			return folio;
+		}
+	}
+	if (order < first)
+		kvm_gmem_fell_back(inode);
+	return folio;
 }
 
 /**
@@ -84,17 +150,15 @@ static enum gmem_zeroed kvm_gmem_zeroed_at_alloc(const struct kvm_gmem_access *a
  * OOM killer.
  *
  * Context: process context; may sleep.
- * Return: the folio, locked, with a reference; ERR_PTR(-ENOMEM)
+ * Return: the folio, which has @index somewhere in it, locked, with a reference; ERR_PTR(-ENOMEM)
  */
 struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
 				   struct kvm_gmem_access *access)
 {
-	struct address_space *mapping = inode->i_mapping;
-	gfp_t gfp = mapping_gfp_mask(mapping);
+	gfp_t gfp = mapping_gfp_mask(inode->i_mapping);
 	struct gmem_alloc_ctx ctx;
 	struct folio *folio;
 	u64 start;
-	int err;
 
 	start = kvm_gmem_clock(kvm_gmem_alloc);
 	ctx.order = 0;
@@ -107,33 +171,19 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
 	if (access->why == GMEM_WHY_PREALLOC)
 		gfp |= __GFP_NORETRY | __GFP_NOWARN;
 
-	do {
-		folio = kvm_gmem_new_folio(inode, index, gfp, ctx.node, access->place);
-		if (!folio) {
-			err = -ENOMEM;
-			break;
-		}
+	folio = kvm_gmem_add_largest(inode, index, kvm_gmem_large_order(inode, ctx.order), gfp,
+				     ctx.node, access);
+	if (!IS_ERR(folio) && !access->allocated)
+		return folio;
 
-		err = filemap_add_folio(mapping, folio, index, gfp);
-		if (!err)
-			break;
-		folio_put(folio);
-		if (err != -EEXIST)
-			break;
+	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid,
+			     IS_ERR(folio) ? index : folio->index, access->gfn, access->why,
+			     ctx.asked, ctx.order, IS_ERR(folio) ? 0 : folio_order(folio),
+			     IS_ERR(folio) ? GMEM_NO_NODE : folio_nid(folio), ctx.zero,
+			     PTR_ERR_OR_ZERO(folio), kvm_gmem_since(start));
+	if (IS_ERR(folio))
+		return folio;
 
-		/* Somebody else was faster; unless it is gone again, theirs it is. */
-		folio = filemap_lock_folio(mapping, index);
-		if (!IS_ERR(folio))
-			return folio;
-	} while (1);
-
-	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid, index, access->gfn,
-			     access->why, ctx.asked, 0, err ? GMEM_NO_NODE : folio_nid(folio),
-			     ctx.zero, err, kvm_gmem_since(start));
-	if (err)
-		return ERR_PTR(err);
-
-	access->allocated = true;
 	if (ctx.zero == GMEM_ZERO_ALLOC)
 		kvm_gmem_zero_folio(inode, folio, kvm_gmem_zeroed_at_alloc(access));
 	return folio;

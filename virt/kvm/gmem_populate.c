@@ -19,6 +19,7 @@
 #include <linux/fs.h>
 #include <linux/jiffies.h>
 #include <linux/kvm_host.h>
+#include <linux/list.h>
 #include <linux/memcontrol.h>
 #include <linux/mempolicy.h>
 #include <linux/minmax.h>
@@ -51,6 +52,7 @@
 
 /* A range that the worker is to populate, on behalf of @policy. */
 struct kvm_gmem_ahead_range {
+	struct list_head list;
 	pgoff_t start;
 	pgoff_t end;
 	pgoff_t next;
@@ -62,8 +64,9 @@ struct kvm_gmem_ahead_range {
 
 /* A range that @policy_id wants to hear of again if it was not converted until @deadline. */
 struct kvm_gmem_quiet_range {
+	struct list_head list;
 	pgoff_t start;
-	u64 nr;
+	pgoff_t end;
 	gfn_t gfn;
 	bool to_private;
 	u64 policy_id;
@@ -88,17 +91,18 @@ struct kvm_gmem_ahead {
 	struct inode *inode;
 	spinlock_t lock;
 	struct work_struct work;
-	struct kvm_gmem_ahead_range ranges[GMEM_AHEAD_RANGES];
+	struct list_head ranges;
 	unsigned int nr_ranges;
 	u64 punches;
 	bool stopped;
 	struct kvm_gmem_place place;
 	struct delayed_work quiet_work;
-	struct kvm_gmem_quiet_range quiet[GMEM_QUIET_RANGES];
+	struct list_head quiet;
 	unsigned int nr_quiet;
 };
 
-static struct workqueue_struct *kvm_gmem_wq;
+/* Of what is populated, asked about and rebuilt in the background. */
+struct workqueue_struct *kvm_gmem_wq;
 
 /* ---- Populating ---- */
 
@@ -196,13 +200,11 @@ static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *polic
 	kvm_gmem_trace_populated(inode, start, end, why, false, done, ret, clock);
 }
 
-/* Drop the first range. */
-static void kvm_gmem_ahead_drop(struct kvm_gmem_ahead *ahead)
+static struct kvm_gmem_ahead_range *kvm_gmem_ahead_first(struct kvm_gmem_ahead *ahead)
 {
 	lockdep_assert_held(&ahead->lock);
 
-	memmove(&ahead->ranges[0], &ahead->ranges[1],
-		--ahead->nr_ranges * sizeof(ahead->ranges[0]));
+	return list_first_entry_or_null(&ahead->ranges, struct kvm_gmem_ahead_range, list);
 }
 
 /*
@@ -211,11 +213,12 @@ static void kvm_gmem_ahead_drop(struct kvm_gmem_ahead *ahead)
  */
 static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ahead_range *chunk)
 {
-	struct kvm_gmem_ahead_range *range = &ahead->ranges[0];
+	struct kvm_gmem_ahead_range *range;
 
 	guard(spinlock)(&ahead->lock);
 
-	if (!ahead->nr_ranges)
+	range = kvm_gmem_ahead_first(ahead);
+	if (!range)
 		return false;
 	*chunk = *range;
 	chunk->end = min(range->next + GMEM_CHUNK, range->end);
@@ -231,26 +234,25 @@ static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead,
 				const struct kvm_gmem_ahead_range *chunk, u64 done, int ret)
 {
 	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
-	struct kvm_gmem_ahead_range range;
-	bool ended;
+	struct kvm_gmem_ahead_range *range;
 
 	scoped_guard(spinlock, &ahead->lock) {
 		atomic64_add(chunk->end - chunk->next, &obj->ahead_done);
-		ahead->ranges[0].done += done;
-		range = ahead->ranges[0];
-		ended = ret || range.next >= range.end;
-		if (ended)
-			kvm_gmem_ahead_drop(ahead);
-		if (!ahead->nr_ranges) {
+		range = kvm_gmem_ahead_first(ahead);
+		range->done += done;
+		if (!ret && range->next < range->end)
+			return;
+
+		list_del(&range->list);
+		if (!--ahead->nr_ranges) {
 			atomic64_set(&obj->ahead_total, 0);
 			atomic64_set(&obj->ahead_done, 0);
 		}
 	}
-	if (!ended)
-		return;
-	kvm_gmem_trace_populated(ahead->inode, range.start, range.end, range.why, true, range.done,
-				 ret, range.clock);
-	gmem_policy_put(range.policy);
+	kvm_gmem_trace_populated(ahead->inode, range->start, range->end, range->why, true,
+				 range->done, ret, range->clock);
+	gmem_policy_put(range->policy);
+	kfree(range);
 }
 
 static void kvm_gmem_ahead_work(struct work_struct *work)
@@ -308,27 +310,33 @@ static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *pol
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
-	bool queued = false;
+	struct kvm_gmem_ahead_range *range;
 
+	range = kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	if (!range)
+		goto drop;
+
+	*range = (struct kvm_gmem_ahead_range) {
+		.start = start,
+		.end = end,
+		.next = start,
+		.why = why,
+		.policy = policy,
+		.clock = ktime_get_ns(),
+	};
 	scoped_guard(spinlock, &ahead->lock) {
 		kvm_gmem_note_place(ahead);
-		if (!ahead->stopped && ahead->nr_ranges < GMEM_AHEAD_RANGES) {
-			ahead->ranges[ahead->nr_ranges++] = (struct kvm_gmem_ahead_range) {
-				.start = start,
-				.end = end,
-				.next = start,
-				.why = why,
-				.policy = policy,
-				.clock = ktime_get_ns(),
-			};
-			atomic64_add(end - start, &obj->ahead_total);
-			queued = true;
-		}
-	}
-	if (queued)
+		if (ahead->stopped || ahead->nr_ranges == GMEM_AHEAD_RANGES)
+			break;
+		list_add_tail(&range->list, &ahead->ranges);
+		ahead->nr_ranges++;
+		atomic64_add(end - start, &obj->ahead_total);
 		queue_work(kvm_gmem_wq, &ahead->work);
-	else
-		gmem_policy_put(policy);
+		return;
+	}
+	kfree(range);
+drop:
+	gmem_policy_put(policy);
 }
 
 static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgoff_t start, u64 nr,
@@ -419,72 +427,96 @@ void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *
 }
 
 /*
- * Cut [@start, @end) out of range @i; what is behind a hole in its middle goes too, and is left to
- * faults.
+ * Cut [@start, @end) out of what the worker has to do; of a range with a hole in its middle, what is
+ * behind that goes too, and is left to faults.
  */
-static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, unsigned int i, pgoff_t start,
-			       pgoff_t end)
+static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end)
 {
-	struct kvm_gmem_ahead_range *range = &ahead->ranges[i];
-	pgoff_t left = range->end - range->next;
+	struct kvm_gmem_ahead_range *range;
+	pgoff_t left;
 
 	lockdep_assert_held(&ahead->lock);
 
-	if (range->end <= start || end <= range->next)
-		return;
-	if (start > range->next)
-		range->end = start;
-	else
-		range->next = min(end, range->end);
+	list_for_each_entry(range, &ahead->ranges, list) {
+		if (range->end <= start || end <= range->next)
+			continue;
 
-	left -= range->end - range->next;
-	atomic64_sub(left, &GMEM_I(ahead->inode)->obj->ahead_total);
+		left = range->end - range->next;
+		if (start > range->next)
+			range->end = start;
+		else
+			range->next = min(end, range->end);
+		left -= range->end - range->next;
+		atomic64_sub(left, &GMEM_I(ahead->inode)->obj->ahead_total);
+	}
 }
 
 /* ---- Conversions, and ranges that become quiet ---- */
 
-static bool kvm_gmem_quiet_overlaps(const struct kvm_gmem_quiet_range *range, pgoff_t start, u64 nr)
+static void kvm_gmem_quiet_del(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *range)
 {
-	return range->start < start + nr && start < range->start + range->nr;
+	lockdep_assert_held(&ahead->lock);
+
+	list_del(&range->list);
+	ahead->nr_quiet--;
+	kfree(range);
 }
 
 /*
- * A range that is converted was not quiet, and is not what it was when its policy asked to hear of
- * it: drop it. The policy is about to be told, and may ask anew. Nor is memory wanted any more for
- * what became shared.
+ * Cut [@start, @end) out of a range that waits for being quiet. What is behind a hole in its middle
+ * is forgotten, and counted.
+ */
+static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *range,
+			       pgoff_t start, pgoff_t end)
+{
+	if (range->end <= start || end <= range->start)
+		return;
+
+	if (range->start < start) {
+		if (end < range->end)
+			atomic64_inc(&GMEM_I(ahead->inode)->obj->stats.quiet_dropped);
+		range->end = start;
+	} else if (end < range->end) {
+		range->gfn += end - range->start;
+		range->start = end;
+	} else {
+		kvm_gmem_quiet_del(ahead, range);
+	}
+}
+
+/*
+ * A range that is converted was not quiet, nor were its neighbours that could be in one folio with
+ * it: drop them. The policy is about to be told of the conversion, and may ask anew. Nor is memory
+ * wanted any more for what became shared.
  */
 static void kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, bool to_private)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	unsigned int i = 0;
+	struct kvm_gmem_quiet_range *range, *next;
 
 	guard(spinlock)(&ahead->lock);
 
-	while (i < ahead->nr_quiet) {
-		if (kvm_gmem_quiet_overlaps(&ahead->quiet[i], start, nr))
-			ahead->quiet[i] = ahead->quiet[--ahead->nr_quiet];
-		else
-			i++;
-	}
+	list_for_each_entry_safe(range, next, &ahead->quiet, list)
+		kvm_gmem_quiet_cut(ahead, range, round_down(start, GMEM_BLOCK_PAGES),
+				   round_up(start + nr, GMEM_BLOCK_PAGES));
 
 	if (to_private || (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		return;
-	for (i = 0; i < ahead->nr_ranges; i++)
-		kvm_gmem_ahead_cut(ahead, i, start, start + nr);
+	kvm_gmem_ahead_cut(ahead, start, start + nr);
 }
 
 static void kvm_gmem_quiet_arm(struct kvm_gmem_ahead *ahead)
 {
 	unsigned long now = jiffies, first = now + MAX_JIFFY_OFFSET;
-	unsigned int i;
+	struct kvm_gmem_quiet_range *range;
 
 	lockdep_assert_held(&ahead->lock);
 
-	if (!ahead->nr_quiet)
+	if (list_empty(&ahead->quiet))
 		return;
-	for (i = 0; i < ahead->nr_quiet; i++) {
-		if (time_before(ahead->quiet[i].deadline, first))
-			first = ahead->quiet[i].deadline;
+	list_for_each_entry(range, &ahead->quiet, list) {
+		if (time_before(range->deadline, first))
+			first = range->deadline;
 	}
 	mod_delayed_work(kvm_gmem_wq, &ahead->quiet_work, time_after(first, now) ? first - now : 0);
 }
@@ -494,10 +526,26 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_policy *policy = gmem_policy_get_effective(obj);
+	struct kvm_gmem_quiet_range *range;
+	u64 policy_id;
 
 	if (!policy)
 		return;
+	policy_id = policy->id;
+	gmem_policy_put(policy);
 
+	range = kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	if (!range)
+		return;
+
+	*range = (struct kvm_gmem_quiet_range) {
+		.start = ctx->start,
+		.end = ctx->start + ctx->nr,
+		.gfn = ctx->gfn,
+		.to_private = ctx->to_private,
+		.policy_id = policy_id,
+		.deadline = jiffies + msecs_to_jiffies(ctx->quiet_ms),
+	};
 	scoped_guard(spinlock, &ahead->lock) {
 		if (ahead->stopped)
 			break;
@@ -505,30 +553,25 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 			atomic64_inc(&obj->stats.quiet_dropped);
 			break;
 		}
-		ahead->quiet[ahead->nr_quiet++] = (struct kvm_gmem_quiet_range) {
-			.start = ctx->start,
-			.nr = ctx->nr,
-			.gfn = ctx->gfn,
-			.to_private = ctx->to_private,
-			.policy_id = policy->id,
-			.deadline = jiffies + msecs_to_jiffies(ctx->quiet_ms),
-		};
+		list_add_tail(&range->list, &ahead->quiet);
+		ahead->nr_quiet++;
 		kvm_gmem_quiet_arm(ahead);
+		return;
 	}
-	gmem_policy_put(policy);
+	kfree(range);
 }
 
 /* Take a range whose time has come off the list; else be woken when the next one's comes. */
 static bool kvm_gmem_quiet_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *due)
 {
-	unsigned int i;
+	struct kvm_gmem_quiet_range *range;
 
 	guard(spinlock)(&ahead->lock);
 
-	for (i = 0; i < ahead->nr_quiet; i++) {
-		if (time_after_eq(jiffies, ahead->quiet[i].deadline)) {
-			*due = ahead->quiet[i];
-			ahead->quiet[i] = ahead->quiet[--ahead->nr_quiet];
+	list_for_each_entry(range, &ahead->quiet, list) {
+		if (time_after_eq(jiffies, range->deadline)) {
+			*due = *range;
+			kvm_gmem_quiet_del(ahead, range);
 			return true;
 		}
 	}
@@ -541,6 +584,9 @@ static void kvm_gmem_ask_convert(struct inode *inode, struct gmem_convert_ctx *c
 	gmem_decide_convert(GMEM_I(inode)->obj, ctx);
 	if (ctx->how != GMEM_HOW_NONE)
 		kvm_gmem_populate_ahead(inode, ctx->how, ctx->start, ctx->nr, ctx->why);
+	if (ctx->rebuild)
+		kvm_gmem_rebuild(inode, ctx->start, ctx->start + ctx->nr, ctx->max_holes,
+				 ctx->why);
 	if (ctx->quiet_ms)
 		kvm_gmem_quiet_add(inode, ctx);
 }
@@ -556,7 +602,7 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
 	while (kvm_gmem_quiet_next(ahead, &due)) {
 		struct gmem_convert_ctx ctx = {
 			.start = due.start,
-			.nr = due.nr,
+			.nr = due.end - due.start,
 			.gfn = due.gfn,
 			.to_private = due.to_private,
 			.why = GMEM_WHY_QUIET,
@@ -572,6 +618,9 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
 			if (ctx.how != GMEM_HOW_NONE)
 				kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND,
 							ctx.start, ctx.nr, GMEM_WHY_QUIET);
+			if (ctx.rebuild)
+				kvm_gmem_rebuild(ahead->inode, ctx.start, ctx.start + ctx.nr,
+						 ctx.max_holes, ctx.why);
 		}
 		gmem_policy_put(policy);
 	}
@@ -615,13 +664,11 @@ void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, b
 void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	unsigned int i;
 
 	guard(spinlock)(&ahead->lock);
 
 	WRITE_ONCE(ahead->punches, ahead->punches + 1);
-	for (i = 0; i < ahead->nr_ranges; i++)
-		kvm_gmem_ahead_cut(ahead, i, start, end);
+	kvm_gmem_ahead_cut(ahead, start, end);
 }
 
 /**
@@ -633,14 +680,14 @@ void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end)
 void kvm_gmem_ahead_stop(struct inode *inode)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	unsigned int i;
+	struct kvm_gmem_quiet_range *range, *next;
 
 	guard(spinlock)(&ahead->lock);
 
 	ahead->stopped = true;
-	ahead->nr_quiet = 0;
-	for (i = 0; i < ahead->nr_ranges; i++)
-		kvm_gmem_ahead_cut(ahead, i, 0, ULONG_MAX);
+	list_for_each_entry_safe(range, next, &ahead->quiet, list)
+		kvm_gmem_quiet_del(ahead, range);
+	kvm_gmem_ahead_cut(ahead, 0, ULONG_MAX);
 }
 
 /**
@@ -657,6 +704,8 @@ struct kvm_gmem_ahead *kvm_gmem_ahead_create(struct inode *inode)
 		return NULL;
 	ahead->inode = inode;
 	spin_lock_init(&ahead->lock);
+	INIT_LIST_HEAD(&ahead->ranges);
+	INIT_LIST_HEAD(&ahead->quiet);
 	scoped_guard(spinlock, &ahead->lock)
 		kvm_gmem_note_place(ahead);
 	INIT_WORK(&ahead->work, kvm_gmem_ahead_work);

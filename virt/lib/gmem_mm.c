@@ -109,18 +109,18 @@ remove:
 }
 
 /**
- * gmem_scrub_prepare - memory is about to be scrubbed
+ * gmem_drain_lru - memory is about to be scrubbed or rebuilt
  *
- * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and could
- * not be scrubbed: empty these.
+ * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and would
+ * seem to be in use: empty these.
  *
  * Context: process context, with as few locks held as possible: waits for all CPUs.
  */
-void gmem_scrub_prepare(void)
+void gmem_drain_lru(void)
 {
 	lru_add_drain_all();
 }
-EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_prepare, "kvm");
+EXPORT_SYMBOL_FOR_MODULES(gmem_drain_lru, "kvm");
 
 /**
  * gmem_scrub_range - remove folios from a file, zeroing each just before it goes
@@ -129,7 +129,7 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_prepare, "kvm");
  * @end: page after the last
  * @scrubbed: what was done is added
  *
- * To be preceded by gmem_scrub_prepare(). Folios that reach out of the range are left alone;
+ * To be preceded by gmem_drain_lru(). Folios that reach out of the range are left alone;
  * truncation is to follow.
  *
  * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings

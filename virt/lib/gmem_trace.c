@@ -19,6 +19,8 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_fallocate);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_punch_hole);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_invalidate);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_error);
+EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_split);
+EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_collapse);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_convert_begin);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_convert_end);
 EXPORT_TRACEPOINT_SYMBOL_GPL(kvm_gmem_convert_request);

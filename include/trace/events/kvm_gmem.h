@@ -149,9 +149,9 @@ DEFINE_EVENT(kvm_gmem_binding, kvm_gmem_unbind,
 
 /* Memory was missing and was allocated, or could not be. */
 TRACE_EVENT(kvm_gmem_alloc,
-	TP_PROTO(u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 asked, u32 order, s32 node,
-		 u32 zero, int ret, u64 ns),
-	TP_ARGS(id, tgid, index, gfn, why, asked, order, node, zero, ret, ns),
+	TP_PROTO(u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 asked, u32 fitted, u32 order,
+		 s32 node, u32 zero, int ret, u64 ns),
+	TP_ARGS(id, tgid, index, gfn, why, asked, fitted, order, node, zero, ret, ns),
 
 	TP_STRUCT__entry(
 		__field(u64, id)
@@ -160,6 +160,7 @@ TRACE_EVENT(kvm_gmem_alloc,
 		__field(u64, gfn)
 		__field(u32, why)
 		__field(u32, asked)
+		__field(u32, fitted)
 		__field(u32, order)
 		__field(s32, node)
 		__field(u32, zero)
@@ -174,6 +175,7 @@ TRACE_EVENT(kvm_gmem_alloc,
 		__entry->gfn = gfn;
 		__entry->why = why;
 		__entry->asked = asked;
+		__entry->fitted = fitted;
 		__entry->order = order;
 		__entry->node = node;
 		__entry->zero = zero;
@@ -181,10 +183,10 @@ TRACE_EVENT(kvm_gmem_alloc,
 		__entry->ns = ns;
 	),
 
-	TP_printk("id=%llu tgid=%u index=%llu gfn=0x%llx why=%s asked=%u order=%u node=%d zero=%s ret=%d ns=%llu",
+	TP_printk("id=%llu tgid=%u index=%llu gfn=0x%llx why=%s asked=%u fitted=%u order=%u node=%d zero=%s ret=%d ns=%llu",
 		  __entry->id, __entry->tgid, __entry->index, __entry->gfn,
 		  __print_symbolic(__entry->why, GMEM_WHY_NAMES),
-		  __entry->asked, __entry->order, __entry->node,
+		  __entry->asked, __entry->fitted, __entry->order, __entry->node,
 		  __print_symbolic(__entry->zero, GMEM_ZERO_NAMES),
 		  __entry->ret, __entry->ns)
 );
@@ -384,6 +386,70 @@ DEFINE_EVENT(kvm_gmem_range, kvm_gmem_invalidate,
 DEFINE_EVENT(kvm_gmem_range, kvm_gmem_error,
 	TP_PROTO(u64 id, u32 tgid, u64 index, u64 nr, int ret, u64 ns),
 	TP_ARGS(id, tgid, index, nr, ret, ns)
+);
+
+/* A large folio was split so that one begins at index, or (ret) could not be. */
+TRACE_EVENT(kvm_gmem_split,
+	TP_PROTO(u64 id, u32 tgid, u64 index, u32 order, u32 why, int ret, u64 ns),
+	TP_ARGS(id, tgid, index, order, why, ret, ns),
+
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, tgid)
+		__field(u64, index)
+		__field(u32, order)
+		__field(u32, why)
+		__field(int, ret)
+		__field(u64, ns)
+	),
+
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->tgid = tgid;
+		__entry->index = index;
+		__entry->order = order;
+		__entry->why = why;
+		__entry->ret = ret;
+		__entry->ns = ns;
+	),
+
+	TP_printk("id=%llu tgid=%u index=%llu order=%u why=%s ret=%d ns=%llu",
+		  __entry->id, __entry->tgid, __entry->index, __entry->order,
+		  __print_symbolic(__entry->why, GMEM_WHY_NAMES),
+		  __entry->ret, __entry->ns)
+);
+
+/* Small folios from index on were made one of order again, or (ret) could not be. */
+TRACE_EVENT(kvm_gmem_collapse,
+	TP_PROTO(u64 id, u32 tgid, u64 index, u32 order, u64 holes, u32 why, int ret, u64 ns),
+	TP_ARGS(id, tgid, index, order, holes, why, ret, ns),
+
+	TP_STRUCT__entry(
+		__field(u64, id)
+		__field(u32, tgid)
+		__field(u64, index)
+		__field(u32, order)
+		__field(u64, holes)
+		__field(u32, why)
+		__field(int, ret)
+		__field(u64, ns)
+	),
+
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->tgid = tgid;
+		__entry->index = index;
+		__entry->order = order;
+		__entry->holes = holes;
+		__entry->why = why;
+		__entry->ret = ret;
+		__entry->ns = ns;
+	),
+
+	TP_printk("id=%llu tgid=%u index=%llu order=%u holes=%llu why=%s ret=%d ns=%llu",
+		  __entry->id, __entry->tgid, __entry->index, __entry->order, __entry->holes,
+		  __print_symbolic(__entry->why, GMEM_WHY_NAMES),
+		  __entry->ret, __entry->ns)
 );
 
 /* KVM_SET_MEMORY_ATTRIBUTES begins: slots_lock is held, after waiting wait_ns for it. */

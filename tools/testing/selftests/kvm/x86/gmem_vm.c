@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include <linux/falloc.h>
 #include <linux/sizes.h>
@@ -621,6 +622,36 @@ static int cmd_madvise(struct args *a, struct result *res)
 	return err;
 }
 
+/* References to pages of the mapping, as I/O that is under way holds them. */
+static int pinned[2] = { -1, -1 };
+
+static int cmd_unpin(struct args *a, struct result *res)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (pinned[i] >= 0)
+			close(pinned[i]);
+		pinned[i] = -1;
+	}
+	return 0;
+}
+
+static int cmd_pin(struct args *a, struct result *res)
+{
+	struct iovec iov = { .iov_len = PAGE_SIZE };
+	int err = need_mmap(a->n[0], PAGE_SIZE, res);
+
+	if (err)
+		return err;
+	cmd_unpin(a, res);
+	err = check(pipe(pinned));
+	if (err)
+		return err;
+	iov.iov_base = file->mem + a->n[0];
+	return check(vmsplice(pinned[1], &iov, 1, 0));
+}
+
 static int cmd_fdinfo(struct args *a, struct result *res)
 {
 	char path[64], line[1024];
@@ -882,6 +913,8 @@ static const struct command commands[] = {
 	{ "node", "n", cmd_node, "OFFSET", "NUMA node of a mapped page; -1: it is not mapped" },
 	{ "madvise", "sn|n", cmd_madvise,
 	  "hwpoison|dontneed|hugepage|populate_write OFFSET [LEN]", "" },
+	{ "pin", "n", cmd_pin, "OFFSET", "hold a reference to a mapped page" },
+	{ "unpin", "", cmd_unpin, "", "let go of it" },
 	{ "fdinfo", "", cmd_fdinfo, "", "the file's /proc/self/fdinfo, each line after '| '" },
 	{ "stat", "", cmd_stat, "", "" },
 	{ "sread", "n", cmd_sread, "GPA", "a word of a slot's shared memory, by the host" },

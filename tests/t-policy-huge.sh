@@ -1,0 +1,215 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 240
+# Large folios: they are as large as what is asked and fits, KVM maps them at once, and what anybody reads is the
+# same when part of one is punched out, is in use meanwhile, goes bad, or is made one again.
+. "$(dirname "$0")/policy.sh"
+
+trace_begin alloc fault split collapse
+level() { traced "fault: .* order=$1 level=$2 "; }
+folios() { fdinfo "$1" "folios-order-$2"; }
+folios_are() { # VM ORDER N
+	local n
+	n=$(folios "$1" "$2")
+	assert_eq "${n:-0}" "$3" "folios of order $2 of VM $1"
+}
+
+# ---- What fits ----
+
+load huge --set min_mb=0
+counted huge
+vm_new a
+vm a 'create 7M; bind 1 4G 0 7M; convert private 4G 7M; gcheck 4G 7M 0'
+# Three blocks, and 1M at the end that is no block
+folios_are a 9 3
+folios_are a 8 1
+counted huge 'blocks=3 smaller=1' 'a file of 7M'
+fdinfo_is a resident=$((7 * M)) ready=$((7 * M)) fallbacks=0 clamped=0
+assert_eq "$(level 9 2)" 3 'faults that mapped a block'
+assert_eq "$(level 0 1)" 256 'faults that mapped a page'
+vm a 'gfill 4G 7M 1; gcheck 4G 7M 1'
+vm_end a
+
+# Neighbours: a block in which a page is has no room for a whole one
+replace huge --set min_mb=100
+vm_new b
+vm b "create 6M; bind 1 4G 0 6M; convert private 4G 6M; gtouch $((4 * G + 1028 * K)) 4K"
+folios_are b 0 1
+replace huge --set min_mb=0
+vm b 'gcheck 4G 2M 0'
+folios_are b 8 1
+folios_are b 9 0
+
+# An order that is asked for and does not fit is fitted; nothing clamps
+load hostile --set flags=4 --set order=9
+vm b "gtouch $((4 * G + 2 * M)) 4K"
+folios_are b 9 1
+unload hostile
+vm_end b
+
+# Memslots that do not begin at a block's beginning map pages, of the right memory
+echo >"$TRACE/trace"
+vm_new c
+vm c 'create 8M; bind 1 4G 1M 4M; convert private 4G 4M; gfill 4G 4M 3; gcheck 4G 4M 3'
+assert_eq "$(level 9 2)" 0 'faults that mapped a block of a slot that is not aligned with its file'
+folios_are c 9 0
+# The same memory, bound as it lies, and what another VM's process left is not there
+vm c "unbind 1; bind 1 $((5 * G + M)) 1M 4M; convert private $((5 * G + M)) 4M; gcheck $((5 * G + M)) 4M 3"
+vm_end c
+
+# small_mb, also where a folio would begin before it
+replace huge --set min_mb=0 --set small_mb=3
+vm_new d
+vm d 'create 8M; bind 1 4G 0 8M; convert private 4G 8M; gcheck 4G 8M 0'
+folios_are d 0 768
+folios_are d 8 1
+folios_are d 9 2
+vm_end d
+replace huge --set min_mb=0
+
+# Memory that user space maps, too; no more of it than the mapping covers
+vm_new e
+vm e 'vmtype=default; create 8M mmap shared; mmap; bind 1 4G 0 8M; hfill 0 8M 0x77; gread 4G'
+folios_are e 9 4
+vm e 'hcheck 0 8M 0x77; punch 1M 64K; hcheck 0 1M 0x77; checkzero 1M 64K; hcheck 1088K 960K 0x77'
+assert_eq "$(fdinfo e resident)" $((8 * M)) 'what was punched was touched again'
+vm_end e
+
+if [ -d /sys/devices/system/node/node1 ]; then
+	# One folio is on the nodes of one mempolicy
+	vm_new n
+	vm n 'vmtype=default; create 4M mmap shared; mmap; mbind 0 1M 0; mbind 1M 1M 1; hfill 0 4M 5; node 0'
+	assert_match "$reply" '0$' 'the node of the first page'
+	vm n 'node 1M'
+	assert_match "$reply" '1$' 'the node of the page at 1M'
+	folios_are n 8 2
+	folios_are n 9 1
+	vm_end n
+fi
+
+# ---- Punching part of one ----
+
+echo >"$TRACE/trace"
+vm_new p
+vm p 'create 16M; bind 1 4G 0 16M; convert private 4G 16M; gfill 4G 16M 9; punch 1052K 8K'
+assert_traced 'split: .* index=263 order=9 why=punch ret=0' 1 'splits at the beginning of the hole'
+assert_traced 'split: .* index=265 ' 1 'splits at its end'
+fdinfo_is p splits=2 splits-failed=0 resident=$((16 * M - 8 * K))
+vm p "gcheck 4G 1052K 9; gcheck $((4 * G + 1052 * K)) 8K 0; gcheck $((4 * G + 1060 * K)) $((16 * M - 1060 * K)) 9"
+# A hole from one block into another; whole blocks are not split
+vm p 'punch 3M 6M'
+fdinfo_is p splits=4 resident=$((10 * M))
+vm p "gcheck 4G 1052K 9; gcheck $((4 * G + 3 * M)) 6M 0; gcheck $((4 * G + 9 * M)) 7M 9"
+# What is empty as a whole becomes large again at once
+folios_are p 9 5
+vm_end p
+
+# Something holds a reference to the folio: the hole is zeroed now, and freed when that is gone
+vm_new r
+vm r 'vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x99; pin 64K; punch 1M 128K'
+fdinfo_is r resident=$((4 * M))
+assert_match "$(fdinfo r splits-failed)" '^[1-9]' 'splits that failed'
+vm r 'checkzero 1M 64K; hcheck 0 1M 0x99; hcheck 1152K 896K 0x99; hwrite 1088K 0x42; unpin'
+wait_for 30 fdinfo_at_least r splits 2
+# All of the hole was read, or written, since: what still is zero goes, what was written stays
+resident_is() { [ "$(fdinfo "$1" resident)" = "$2" ]; }
+wait_for 30 resident_is r $((4 * M - 124 * K))
+vm r 'hread 1088K'
+assert_match "$reply" '0x42|66' 'what was written into the hole before it was freed'
+vm r 'checkzero 1M 64K; hcheck 0 1M 0x99; hcheck 1152K 896K 0x99'
+vm_end r
+
+# One that is being freed while its worker still waits
+vm_new s
+vm s 'vmtype=default; create 4M mmap shared; mmap; hfill 0 4M 0x99; pin 64K; punch 1M 128K'
+vm_kill s
+
+unload huge
+
+# Scrubbed on its way out: what is split off, and nothing beside it
+load hostile --set order=9 --set mode=1
+vm_new s
+vm s 'create 8M; bind 1 4G 0 8M; convert private 4G 8M; gfill 4G 8M 4; punch 1052K 4M'
+fdinfo_is s zeroed-free=$((4 * M)) scrub-failed=0 resident=$((4 * M)) splits=2
+vm s "gcheck 4G 1052K 4; gcheck $((4 * G + 1052 * K)) 4M 0; gcheck $((4 * G + 5148 * K)) $((8 * M - 5148 * K)) 4"
+vm_end s
+unload hostile
+
+# ---- A page that goes bad ----
+
+load huge --set min_mb=0
+allow_splat 'Memory failure|recovery action|Sending SIGBUS|hardware memory (corruption|error)'
+vm_new h
+vm h 'vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x11; madvise hwpoison 1M'
+vm h 'hcheck 0 1M 0x11; hcheck 1028K 1020K 0x11; hcheck 2M 2M 0x11'
+vm_fails h EHWPOISON "gread $((4 * G + M))"
+vm_end h
+splat_end
+unload huge
+
+# ---- Smaller ones, when large ones cannot be had ----
+
+fail=/sys/kernel/debug/fail_page_alloc
+if [ -d "$fail" ]; then
+	load huge --set min_mb=0
+	vm_new f
+	vm f 'create 8M; bind 1 4G 0 8M; convert private 4G 8M'
+	echo 1 >"$fail/min-order"
+	echo 0 >"$fail/ignore-gfp-highmem"
+	echo N >"$fail/ignore-gfp-wait" 2>/dev/null || echo 0 >"$fail/ignore-gfp-wait"
+	echo Y >"$fail/task-filter"
+	echo 0 >"$fail/verbose"
+	cleanup "echo 0 >$fail/probability; echo 1 >$fail/min-order; echo N >$fail/task-filter"
+	for t in /proc/"${VM_PID[f]}"/task/*; do echo 1 >"$t/make-it-fail"; done
+	echo -1 >"$fail/times"
+	echo 100 >"$fail/probability"
+	vm f 'gfill 4G 4M 6'
+	echo 0 >"$fail/probability"
+	folios_are f 0 1024
+	assert_match "$(fdinfo f fallbacks)" '^[1-9]' 'fallbacks'
+	assert_traced 'alloc: .* asked=9 fitted=9 order=0 .* ret=0' 1 'a block that came as a page'
+	vm f "gfill $((4 * G + 4 * M)) 4M 6; gcheck 4G 8M 6"
+	folios_are f 9 2
+	vm_end f
+	unload huge
+fi
+
+# ---- Rebuilding ----
+
+echo >"$TRACE/trace"
+load huge_adaptive --set min_mb=0 --set quiet_ms=300 --set often=1
+vm_new q
+vm q 'create 16M; bind 1 4G 0 16M; convert private 4G 16M; gfill 4G 16M 8'
+folios_are q 9 8
+vm q "convert shared $((4 * G + 4 * M + 64 * K)) 64K; punch 4160K 64K"
+folios_are q 9 7
+vm q "convert private $((4 * G + 4 * M + 64 * K)) 64K; gfill $((4 * G + 4 * M + 64 * K)) 32K 8"
+# Half of the hole is there again: 32K of the block are not
+rebuilt() { [ "$(fdinfo "$1" rebuilds)" = "$2" ]; }
+wait_for 30 rebuilt q 1
+assert_traced 'collapse: .* index=1024 order=9 holes=8 why=quiet ret=0' 1 'rebuilds'
+folios_are q 9 8
+fdinfo_is q resident=$((16 * M)) ready=$((16 * M))
+echo >"$TRACE/trace"
+vm q "gcheck 4G $((4 * M + 96 * K)) 8; gcheck $((4 * G + 4 * M + 96 * K)) 32K 0; gcheck $((4 * G + 4 * M + 128 * K)) 8M 8"
+assert_eq "$(traced 'fault: .*index=1024 order=9 level=2')" 1 'faults that mapped the rebuilt block'
+
+# A hole that is shared is not filled: the block stays as it is
+vm q "convert shared $((4 * G + 8 * M)) 64K; punch 8M 64K; convert shared $((4 * G + 9 * M)) 4K"
+failed_rebuild() { [ "$(fdinfo "$1" rebuilds-failed)" -ge "$2" ]; }
+wait_for 30 failed_rebuild q 1
+fdinfo_is q rebuilds=1 resident=$((16 * M - 64 * K))
+assert_match "$(counted huge_adaptive; pol huge_adaptive '.counters[] | select(.name == "kept_small").value')" '^[0-9]+$' 'counter'
+
+# While blocks are converted, they are kept small
+replace huge_adaptive --set min_mb=0 --set quiet_ms=60000 --set often=1
+vm q "convert private $((4 * G + 8 * M)) 64K; convert shared $((4 * G + 12 * M)) 64K"
+vm q "convert private $((4 * G + 12 * M)) 64K; punch 12M 2M; gtouch $((4 * G + 13 * M)) 64K"
+assert_match "$(pol huge_adaptive '.counters[] | select(.name == "kept_small").value')" '^16$' 'allocations kept small'
+
+# Rebuilding ends with the policy, and with the VM
+replace huge_adaptive --set min_mb=0 --set quiet_ms=100 --set often=1
+vm q "convert shared $((4 * G + 2 * M)) 4K; convert private $((4 * G + 2 * M)) 4K"
+unload huge_adaptive
+vm q 'gcheck 4G 2M 8'
+vm_kill q

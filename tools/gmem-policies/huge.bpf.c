@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * huge: the largest folios that fit.
+ *
+ * A guest touches its memory a page at a time, and each first touch is a fault. With 2M folios one
+ * fault does for 512 of them, the guest's TLB holds more, and the page tables of the VM are smaller.
+ * This policy takes what the kernel says fits: 2M where a whole block is free, less where it is not.
+ *
+ * Tunables
+ *	min_mb		only guest memory of at least so many MiB (default: 16)
+ *	small_mb	leave the first so many MiB small (default: 0). A guest's firmware and boot
+ *			code convert a page here and there in them
+ *
+ * Limits
+ *	A block that is converted in part is split when the VMM punches out what became shared, and
+ *	stays small until all of it is punched out and touched again. Where guests convert memory in
+ *	small pieces all the time, use huge_adaptive. A page that is touched costs the memory and the
+ *	zeroing of its whole block.
+ */
+#include "gmem_policy.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+TUNABLE(__u32, min_mb, 16, "only guest memory of at least so many MiB");
+TUNABLE(__u32, small_mb, 0, "leave the first so many MiB small");
+
+COUNTER(blocks, "allocations of a whole block");
+COUNTER(smaller, "allocations of less, because that is what fitted");
+COUNTER(left_small, "allocations left small because of min_mb or small_mb");
+
+GMEM_OP(alloc, ctx)
+{
+	__u64 small_pages = GMEM_MB_PAGES(small_mb);
+	__u32 order = ctx->max_order;
+
+	if (ctx->obj.size < (__u64)min_mb << 20 || ctx->index < small_pages) {
+		COUNT(left_small);
+		return;
+	}
+
+	/* A folio begins where its order says, which may be before index. */
+	while (order && (ctx->index >> order << order) < small_pages)
+		order--;
+
+	ctx->order = order;
+	if (order >= GMEM_BLOCK_ORDER)
+		COUNT(blocks);
+	else
+		COUNT(smaller);
+}
+
+GMEM_POLICY(huge, "the largest folios that fit", GMEM_USE(alloc));

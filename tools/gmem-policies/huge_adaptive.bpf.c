@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * huge_adaptive: large folios, but not where memory is converted to and fro.
+ *
+ * A guest's bounce buffers are converted between private and shared in small pieces, again and
+ * again. In a large folio each such piece costs a split, and the memory around it stays small for
+ * good. This policy begins with the largest folios that fit, as huge does; keeps a block small while
+ * parts of it are being converted; and has it made one folio again when that has stopped.
+ *
+ * Tunables
+ *	min_mb		only guest memory of at least so many MiB (default: 16)
+ *	often		conversions in a block from which on it is kept small (default: 2)
+ *	quiet_ms	time without conversions after which it is rebuilt (default: 10000)
+ *	max_holes	pages of a block that may be missing when it is rebuilt; they are filled with
+ *			zeroes (default: 511, all but one)
+ *
+ * Limits
+ *	What is known of a block is lost when more than 65536 blocks are being converted at a time.
+ *	The kernel remembers 32 ranges of a VM that wait to become quiet, and rebuilds at most
+ *	kvm.gmem_rebuild_mib a second. A conversion of whole blocks breaks none, and is not counted.
+ */
+#include "gmem_policy.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+TUNABLE(__u32, min_mb, 16, "only guest memory of at least so many MiB");
+TUNABLE(__u32, often, 2, "conversions in a block from which on it is kept small");
+TUNABLE(__u32, quiet_ms, 10000, "ms without conversions after which a block is rebuilt");
+TUNABLE(__u32, max_holes, 511, "missing pages of a block that a rebuild may fill");
+
+COUNTER(blocks, "allocations of a whole block");
+COUNTER(smaller, "allocations of less, because that is what fitted");
+COUNTER(left_small, "allocations left small because of min_mb");
+COUNTER(kept_small, "allocations kept small because the block is converted often");
+COUNTER(shared_small, "allocations kept small because part of the block is shared");
+COUNTER(broken, "conversions of part of a block");
+COUNTER(quiet, "ranges that became quiet, and are rebuilt");
+
+struct block {
+	__u64 obj;
+	__u64 nr;
+};
+
+struct conversions {
+	__u64 last_ns;
+	__u64 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct block);
+	__type(value, struct conversions);
+} busy SEC(".maps");
+
+static __u64 quiet_ns(void)
+{
+	return (__u64)quiet_ms * 1000000;
+}
+
+static bool converted_often(__u64 obj, __u64 nr)
+{
+	struct block block = { .obj = obj, .nr = nr };
+	struct conversions *conversions = bpf_map_lookup_elem(&busy, &block);
+
+	return conversions && conversions->count >= often &&
+	       bpf_ktime_get_ns() - conversions->last_ns < quiet_ns();
+}
+
+/* Two that count at the same time may count one: it is about often, not about how often. */
+static void count_conversion(__u64 obj, __u64 nr)
+{
+	struct block block = { .obj = obj, .nr = nr };
+	struct conversions *conversions, first = { .last_ns = bpf_ktime_get_ns(), .count = 1 };
+
+	COUNT(broken);
+	conversions = bpf_map_lookup_elem(&busy, &block);
+	if (!conversions) {
+		bpf_map_update_elem(&busy, &block, &first, BPF_ANY);
+		return;
+	}
+	if (first.last_ns - conversions->last_ns >= quiet_ns())
+		conversions->count = 0;
+	conversions->count++;
+	conversions->last_ns = first.last_ns;
+}
+
+GMEM_OP(alloc, ctx)
+{
+	if (ctx->obj.size < (__u64)min_mb << 20) {
+		COUNT(left_small);
+		return;
+	}
+	if (!ctx->max_order) {
+		COUNT(smaller);
+		return;
+	}
+	if (ctx->partly_shared) {
+		COUNT(shared_small);
+		return;
+	}
+	if (converted_often(ctx->obj.id, ctx->index >> GMEM_BLOCK_ORDER)) {
+		COUNT(kept_small);
+		return;
+	}
+
+	ctx->order = ctx->max_order;
+	if (ctx->order >= GMEM_BLOCK_ORDER)
+		COUNT(blocks);
+	else
+		COUNT(smaller);
+}
+
+GMEM_OP(convert, ctx)
+{
+	__u64 first = ctx->start >> GMEM_BLOCK_ORDER;
+	__u64 last = (ctx->start + ctx->nr - 1) >> GMEM_BLOCK_ORDER;
+	bool first_broken = ctx->start & (GMEM_BLOCK_PAGES - 1);
+	bool last_broken = (ctx->start + ctx->nr) & (GMEM_BLOCK_PAGES - 1);
+
+	if (ctx->obj.size < (__u64)min_mb << 20)
+		return;
+
+	if (ctx->why == GMEM_WHY_QUIET) {
+		COUNT(quiet);
+		ctx->rebuild = 1;
+		ctx->max_holes = max_holes;
+		return;
+	}
+
+	if (first_broken || (last_broken && first == last))
+		count_conversion(ctx->obj.id, first);
+	if (last_broken && first != last)
+		count_conversion(ctx->obj.id, last);
+	if (first_broken || last_broken)
+		ctx->quiet_ms = quiet_ms;
+}
+
+GMEM_POLICY(huge_adaptive, "large folios where memory is not converted to and fro",
+	    GMEM_USE(alloc), GMEM_USE(convert));

@@ -1,0 +1,681 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Large folios of guest_memfd, which only policies ask for: which order fits where, how they are
+ * mapped into the guest, what becomes of them when part of them is punched out, and how they are
+ * made again of small ones.
+ *
+ * Everything happens in blocks of the size that KVM can map, that of a PMD: no folio is larger, or
+ * lies in two of them. From the first large folio of an inode on, what is taken away from guests is
+ * taken away in whole blocks. A fault tests only its own gfn against what is being invalidated, and
+ * could otherwise map a block of which another part is being freed.
+ *
+ * A folio of which part is punched out is split. As long as something else holds a reference to it
+ * that cannot be done: then the part is zeroed, and a worker tries again. By then it may be in use
+ * again, and so only what still reads as zeroes is freed.
+ *
+ * The worker also rebuilds large folios, by copying, when a policy asks for it. It holds no
+ * reference to a file: release empties its list, and eviction waits for it.
+ */
+#include <linux/jiffies.h>
+#include <linux/kvm_host.h>
+#include <linux/list.h>
+#include <linux/memcontrol.h>
+#include <linux/mempolicy.h>
+#include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/pagemap.h>
+#include <linux/rbtree.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include <trace/events/kvm_gmem.h>
+
+#include "gmem_bpf.h"
+
+static unsigned int gmem_rebuild_mib = 256;
+module_param(gmem_rebuild_mib, uint, 0644);
+MODULE_PARM_DESC(gmem_rebuild_mib,
+		 "MiB that are rebuilt into large folios per second and guest_memfd (0: none)");
+
+/* Ranges that can wait for the worker of an inode; more are dropped, and counted. */
+#define GMEM_LARGE_RANGES	64
+
+/* Rounds that a rebuild tries what is in use before it leaves it as it is. */
+#define GMEM_REBUILD_TRIES	3
+
+/* Longest time between two tries to free what could not be split, seconds. */
+#define GMEM_HOLE_RETRY_MAX	10
+
+/*
+ * Work on [@start, @end) that is due at @due: rebuild it because @policy asked for it, filling at
+ * most @max_holes pages of a block; or, without a policy, free what reads as zeroes.
+ */
+struct kvm_gmem_large_range {
+	struct list_head list;
+	pgoff_t start;
+	pgoff_t end;
+	struct gmem_policy *policy;
+	u32 max_holes;
+	enum gmem_why why;
+	unsigned int tries;
+	unsigned long due;
+};
+
+/**
+ * struct kvm_gmem_large - background work on the large folios of an inode; there from the first one
+ * on
+ * @inode: the inode
+ * @lock: protects what follows; a leaf
+ * @work: does what is due in @ranges
+ * @ranges: what it has to do, in no order
+ * @nr_ranges: how many
+ * @stopped: the last file is closed
+ */
+struct kvm_gmem_large {
+	struct inode *inode;
+	spinlock_t lock;
+	struct delayed_work work;
+	struct list_head ranges;
+	unsigned int nr_ranges;
+	bool stopped;
+};
+
+static void kvm_gmem_large_work(struct work_struct *work);
+
+/* ---- Which order fits ---- */
+
+static pgoff_t kvm_gmem_pages(struct inode *inode)
+{
+	return GMEM_I(inode)->obj->size >> PAGE_SHIFT;
+}
+
+/*
+ * Have all that is taken away from now on taken away in whole blocks. A punch that is under way
+ * began without knowing: no large folios before it ends, and nobody waits for that.
+ */
+static bool kvm_gmem_large_enable(struct inode *inode)
+{
+	struct gmem_inode *gi = GMEM_I(inode);
+	struct kvm_gmem_large *large;
+
+	if (kvm_gmem_may_be_large(inode))
+		return true;
+
+	large = kzalloc_obj(*large, GFP_KERNEL_ACCOUNT);
+	if (!large)
+		return false;
+	large->inode = inode;
+	spin_lock_init(&large->lock);
+	INIT_LIST_HEAD(&large->ranges);
+	INIT_DELAYED_WORK(&large->work, kvm_gmem_large_work);
+
+	if (!filemap_invalidate_trylock_shared(inode->i_mapping)) {
+		kfree(large);
+		return false;
+	}
+	/* Pairs with kvm_gmem_may_be_large(). */
+	if (cmpxchg_release(&gi->large, NULL, large))
+		kfree(large);
+	filemap_invalidate_unlock_shared(inode->i_mapping);
+	return true;
+}
+
+/*
+ * Whether the architecture lets a VM type's memory be in large folios. Where hardware keeps account
+ * of a guest's pages (RMP, S-EPT), splitting and rebuilding would have to be told to it.
+ */
+static bool kvm_gmem_large_allowed(struct inode *inode)
+{
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
+	       !(GMEM_I(inode)->obj->flags & GMEM_OBJ_HW_OWNED);
+}
+
+/* A folio is on the nodes of one mempolicy: none begins or ends within [@start, @end). */
+static bool kvm_gmem_one_mempolicy(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	bool one = true;
+#ifdef CONFIG_NUMA
+	struct shared_policy *sp = &GMEM_I(inode)->policy;
+	struct rb_node *node;
+
+	if (likely(RB_EMPTY_ROOT(&sp->root)))
+		return true;
+
+	read_lock(&sp->lock);
+	for (node = rb_first(&sp->root); node && one; node = rb_next(node)) {
+		struct sp_node *range = rb_entry(node, struct sp_node, nd);
+
+		one = (range->start <= start || range->start >= end) &&
+		      (range->end <= start || range->end >= end);
+	}
+	read_unlock(&sp->lock);
+#endif
+	return one;
+}
+
+static bool kvm_gmem_slot_covers(const struct kvm_memory_slot *slot, pgoff_t start, pgoff_t end)
+{
+	return start >= slot->gmem.pgoff && end <= slot->gmem.pgoff + slot->npages;
+}
+
+static bool kvm_gmem_slot_congruent(const struct kvm_memory_slot *slot)
+{
+	return IS_ALIGNED(slot->base_gfn - slot->gmem.pgoff, GMEM_BLOCK_PAGES);
+}
+
+/* Does a folio of @order fit at @index, given that one of half the size does? */
+static bool kvm_gmem_order_fits(struct inode *inode, pgoff_t index,
+				const struct kvm_memory_slot *slot, unsigned int order)
+{
+	pgoff_t start = round_down(index, 1UL << order), end = start + (1UL << order);
+	unsigned long buddy = round_down(index, 1UL << (order - 1)) ^ (1UL << (order - 1));
+
+	if (end > kvm_gmem_pages(inode))
+		return false;
+	if (slot && !kvm_gmem_slot_covers(slot, start, end))
+		return false;
+	/* It could be, but KVM could not map it as one. */
+	if (slot && order == PMD_ORDER && !kvm_gmem_slot_congruent(slot))
+		return false;
+	return !xa_find(&inode->i_mapping->i_pages, &buddy, buddy + (1UL << (order - 1)) - 1,
+			XA_PRESENT) &&
+	       kvm_gmem_one_mempolicy(inode, start, end);
+}
+
+/**
+ * kvm_gmem_max_order - the largest folio that fits around a missing page
+ * @inode: inode of the guest_memfd
+ * @index: the page
+ * @access: what it is for
+ *
+ * Return: its order, 0 to that of a PMD; may be less than that the next moment, if neighbours come
+ */
+unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
+				const struct kvm_gmem_access *access)
+{
+	unsigned int order = 0;
+
+	if (!kvm_gmem_large_allowed(inode))
+		return 0;
+	while (order < PMD_ORDER && kvm_gmem_order_fits(inode, index, access->slot, order + 1))
+		order++;
+	return order;
+}
+
+/**
+ * kvm_gmem_large_order - may a folio really be large now?
+ * @inode: inode of the guest_memfd
+ * @order: what a policy decided
+ *
+ * Return: @order, or 0 if it has to be small for the moment
+ */
+unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order)
+{
+	return order && kvm_gmem_large_enable(inode) ? order : 0;
+}
+
+/**
+ * kvm_gmem_mapping_order - how large a folio can be mapped into the guest
+ * @slot: the memslot
+ * @folio: the folio
+ * @index: page of it
+ *
+ * Return: 0, or the order of a PMD if the block of @index can be mapped as one
+ */
+int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *folio, pgoff_t index)
+{
+	pgoff_t start = round_down(index, GMEM_BLOCK_PAGES);
+
+	if (likely(folio_order(folio) < PMD_ORDER) || folio_contain_hwpoisoned_page(folio))
+		return 0;
+	if (!kvm_gmem_slot_congruent(slot) ||
+	    !kvm_gmem_slot_covers(slot, start, start + GMEM_BLOCK_PAGES))
+		return 0;
+	return PMD_ORDER;
+}
+
+/* ---- The list of the worker ---- */
+
+static void kvm_gmem_large_arm(struct kvm_gmem_large *large)
+{
+	unsigned long now = jiffies, first = now + MAX_JIFFY_OFFSET;
+	struct kvm_gmem_large_range *range;
+
+	lockdep_assert_held(&large->lock);
+
+	if (list_empty(&large->ranges))
+		return;
+	list_for_each_entry(range, &large->ranges, list) {
+		if (time_before(range->due, first))
+			first = range->due;
+	}
+	mod_delayed_work(kvm_gmem_wq, &large->work, time_after(first, now) ? first - now : 0);
+}
+
+static void kvm_gmem_large_range_free(struct kvm_gmem_large_range *range)
+{
+	if (range->policy)
+		gmem_policy_put(range->policy);
+	kfree(range);
+}
+
+/* Takes over @range. */
+static void kvm_gmem_large_queue(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range)
+{
+	scoped_guard(spinlock, &large->lock) {
+		if (large->stopped || large->nr_ranges == GMEM_LARGE_RANGES)
+			break;
+		list_add_tail(&range->list, &large->ranges);
+		large->nr_ranges++;
+		kvm_gmem_large_arm(large);
+		return;
+	}
+	kvm_gmem_large_range_free(range);
+}
+
+/* Take a range whose time has come off the list; else be woken when the next one's comes. */
+static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *large)
+{
+	struct kvm_gmem_large_range *range;
+
+	guard(spinlock)(&large->lock);
+
+	list_for_each_entry(range, &large->ranges, list) {
+		if (time_after_eq(jiffies, range->due)) {
+			list_del(&range->list);
+			large->nr_ranges--;
+			return range;
+		}
+	}
+	kvm_gmem_large_arm(large);
+	return NULL;
+}
+
+/* ---- Punching ---- */
+
+/* Split what straddles @index. Faults that are under way hold references for a moment. */
+static int kvm_gmem_split_at(struct inode *inode, pgoff_t index)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	u64 clock = kvm_gmem_clock(kvm_gmem_split);
+	int order, ret, tries;
+
+	for (tries = 0; tries < 3; tries++) {
+		ret = gmem_split_at(inode->i_mapping, index, &order);
+		if (ret != -EAGAIN)
+			break;
+		schedule_timeout_uninterruptible(1);
+	}
+	if (order < 0)
+		return 0;
+
+	atomic64_inc(ret ? &obj->stats.splits_failed : &obj->stats.splits);
+	trace_kvm_gmem_split(obj->id, obj->tgid, index, order, GMEM_WHY_PUNCH, ret,
+			     kvm_gmem_since(clock));
+	return ret;
+}
+
+static void kvm_gmem_hole_later(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_large_range *range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+
+	if (!range)
+		return;
+	range->start = start;
+	range->end = end;
+	range->due = jiffies + HZ / 10;
+	kvm_gmem_large_queue(GMEM_I(inode)->large, range);
+}
+
+/*
+ * The folio that straddles @index, one end of [@start, @end), could not be split: zero what of it
+ * is in the range, and take it out of the range.
+ */
+static void kvm_gmem_zero_part(struct inode *inode, pgoff_t index, pgoff_t *start, pgoff_t *end)
+{
+	struct address_space *mapping = inode->i_mapping;
+	struct folio *folio = filemap_lock_folio(mapping, index);
+	pgoff_t first, last, i;
+
+	if (IS_ERR(folio))
+		return;
+	if (folio->index < index) {
+		first = max(folio->index, *start);
+		last = min(folio_next_index(folio), *end);
+
+		unmap_mapping_pages(mapping, first, last - first, false);
+		for (i = first; folio_test_uptodate(folio) && i < last; i++) {
+			struct page *page = folio_file_page(folio, i);
+
+			if (!PageHWPoison(page))
+				clear_highpage(page);
+		}
+		kvm_gmem_hole_later(inode, first, last);
+		if (index == *start)
+			*start = last;
+		else
+			*end = first;
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/**
+ * kvm_gmem_remove - remove memory from an inode
+ * @inode: inode of the guest_memfd; its invalidate lock is held for writing and the guest's mappings
+ *	   of the blocks are gone
+ * @start: first page
+ * @end: page after the last
+ * @mode: enum gmem_free_mode
+ *
+ * What cannot be freed now, because it is part of a large folio that something holds a reference
+ * to, reads as zeroes from now on and is freed later.
+ *
+ * Return: number of pages that should have been scrubbed and could not be
+ */
+u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
+{
+	struct address_space *mapping = inode->i_mapping;
+	bool large = kvm_gmem_may_be_large(inode);
+	u64 failed = 0;
+
+	if (large) {
+		if (kvm_gmem_split_at(inode, start))
+			kvm_gmem_zero_part(inode, start, &start, &end);
+		if (start < end && kvm_gmem_split_at(inode, end))
+			kvm_gmem_zero_part(inode, end, &start, &end);
+		if (start >= end)
+			return 0;
+	}
+
+	if (mode == GMEM_FREE_SCRUB)
+		failed = kvm_gmem_scrub(inode, start, end);
+	if (large)
+		gmem_remove_range(mapping, start, end, false);
+	else
+		truncate_inode_pages_range(mapping, (loff_t)start << PAGE_SHIFT,
+					   ((loff_t)end << PAGE_SHIFT) - 1);
+	return failed;
+}
+
+/* Try again to free what could not be split. Returns whether to try once more. */
+static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range *range)
+{
+	struct address_space *mapping = inode->i_mapping;
+	pgoff_t start = range->start, end = range->end;
+	int ret;
+
+	kvm_gmem_widen(inode, &start, &end);
+	filemap_invalidate_lock(mapping);
+	kvm_gmem_invalidate_start(inode, start, end);
+
+	ret = kvm_gmem_split_at(inode, range->start);
+	if (!ret)
+		ret = kvm_gmem_split_at(inode, range->end);
+	if (!ret)
+		gmem_remove_range(mapping, range->start, range->end, true);
+
+	kvm_gmem_invalidate_end(inode, start, end);
+	filemap_invalidate_unlock(mapping);
+
+	range->due = jiffies + min(HZ << min(range->tries++, 8U), GMEM_HOLE_RETRY_MAX * HZ);
+	return ret;
+}
+
+/* ---- Rebuilding ---- */
+
+/*
+ * Is all of a block private, to every VM that has it bound? Else its holes stay: what is shared is
+ * memory of the VMM, and would be backed twice.
+ */
+static bool kvm_gmem_block_private(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+#ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
+	struct kvm_memory_slot *slot;
+	struct gmem_file *f;
+	unsigned long index;
+	gfn_t gfn, gfn_end;
+
+	if (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED)
+		return true;
+
+	list_for_each_entry(f, &GMEM_I(inode)->gmem_file_list, entry) {
+		xa_for_each_range(&f->bindings, index, slot, start, end - 1) {
+			pgoff_t pgoff = slot->gmem.pgoff;
+
+			gfn = slot->base_gfn + max(pgoff, start) - pgoff;
+			gfn_end = slot->base_gfn + min(pgoff + slot->npages, end) - pgoff;
+			if (!kvm_range_has_memory_attributes(f->kvm, gfn, gfn_end,
+							     KVM_MEMORY_ATTRIBUTE_PRIVATE,
+							     KVM_MEMORY_ATTRIBUTE_PRIVATE))
+				return false;
+		}
+	}
+#endif
+	return true;
+}
+
+/*
+ * Where the memory of a block is, which is where it will be; or an error if it is one folio
+ * already, or nothing.
+ */
+static int kvm_gmem_block_node(struct inode *inode, pgoff_t start)
+{
+	struct folio_batch fbatch;
+	pgoff_t next = start;
+	int node = -ENODATA;
+
+	folio_batch_init(&fbatch);
+	if (filemap_get_folios(inode->i_mapping, &next, start + GMEM_BLOCK_PAGES - 1, &fbatch)) {
+		node = folio_nid(fbatch.folios[0]);
+		if (folio_order(fbatch.folios[0]) >= PMD_ORDER)
+			node = -EEXIST;
+	}
+	folio_batch_release(&fbatch);
+	return node;
+}
+
+static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, u32 max_holes,
+				  enum gmem_why why)
+{
+	struct address_space *mapping = inode->i_mapping;
+	gfp_t gfp = kvm_gmem_large_gfp(mapping_gfp_mask(mapping), PMD_ORDER, PMD_ORDER);
+	u64 clock = kvm_gmem_clock(kvm_gmem_collapse);
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	pgoff_t end = start + GMEM_BLOCK_PAGES;
+	unsigned long holes = 0;
+	struct folio *folio;
+	int node, ret;
+
+	node = kvm_gmem_block_node(inode, start);
+	if (node < 0)
+		return node;
+	if (!kvm_gmem_one_mempolicy(inode, start, end))
+		return -EXDEV;
+
+	folio = kvm_gmem_new_folio(inode, start, PMD_ORDER, gfp, node, NULL);
+	if (!folio) {
+		ret = -ENOMEM;
+		goto out;
+	}
+
+	filemap_invalidate_lock(mapping);
+	kvm_gmem_invalidate_start(inode, start, end);
+	if (!kvm_gmem_block_private(inode, start, end))
+		max_holes = 0;
+	ret = gmem_collapse(mapping, folio, start, max_holes, gfp, &holes);
+	kvm_gmem_invalidate_end(inode, start, end);
+	filemap_invalidate_unlock(mapping);
+	folio_put(folio);
+out:
+	atomic64_inc(ret ? &obj->stats.rebuilds_failed : &obj->stats.rebuilds);
+	trace_kvm_gmem_collapse(obj->id, obj->tgid, start, PMD_ORDER, holes, why, ret,
+				kvm_gmem_since(clock));
+	return ret;
+}
+
+/* Rebuild the next block of a range. Returns whether there is more to do. */
+static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_range *range)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	unsigned int mib = READ_ONCE(gmem_rebuild_mib);
+	struct mem_cgroup *old_memcg;
+	int ret;
+
+	if (!mib || READ_ONCE(range->policy->retired) || gmem_obj_memory_short(obj))
+		return false;
+
+	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
+	ret = kvm_gmem_rebuild_block(inode, range->start, range->max_holes, range->why);
+	set_active_memcg(old_memcg);
+
+	/* There will be no more memory for the next block, either. */
+	if (ret == -ENOMEM)
+		return false;
+
+	if ((ret == -EBUSY || ret == -EAGAIN) && ++range->tries < GMEM_REBUILD_TRIES) {
+		range->due = jiffies + HZ;
+		return true;
+	}
+	range->tries = 0;
+	range->start += GMEM_BLOCK_PAGES;
+	/* What was there already cost nothing. */
+	range->due = jiffies;
+	if (ret != -EEXIST && ret != -ENODATA)
+		range->due += msecs_to_jiffies(DIV_ROUND_UP(1000 * (HPAGE_PMD_SIZE >> 20), mib));
+	return range->start < range->end;
+}
+
+static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_large_range *range;
+
+	guard(spinlock)(&large->lock);
+
+	list_for_each_entry(range, &large->ranges, list) {
+		if (range->policy && range->start <= start && end <= range->end)
+			return true;
+	}
+	return false;
+}
+
+/**
+ * kvm_gmem_rebuild - make large folios again of what a policy names
+ * @inode: inode of the guest_memfd
+ * @start: first page
+ * @end: page after the last; the blocks that it is in are rebuilt
+ * @max_holes: how many pages of a block may be missing
+ * @why: %GMEM_WHY_CONVERT or %GMEM_WHY_QUIET
+ *
+ * Done by a worker, at most gmem_rebuild_mib a second.
+ *
+ * Context: process context, no locks held.
+ */
+void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
+		      enum gmem_why why)
+{
+	struct gmem_policy *policy;
+	struct kvm_gmem_large_range *range;
+
+	start = round_down(start, GMEM_BLOCK_PAGES);
+	end = min(round_up(end, GMEM_BLOCK_PAGES),
+		  round_down(kvm_gmem_pages(inode), GMEM_BLOCK_PAGES));
+	if (start >= end || !kvm_gmem_large_allowed(inode) || !kvm_gmem_large_enable(inode))
+		return;
+	if (kvm_gmem_rebuild_pending(GMEM_I(inode)->large, start, end))
+		return;
+
+	policy = gmem_policy_get_effective(GMEM_I(inode)->obj);
+	if (!policy)
+		return;
+	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	if (!range) {
+		gmem_policy_put(policy);
+		return;
+	}
+	range->start = start;
+	range->end = end;
+	range->policy = policy;
+	range->max_holes = max_holes;
+	range->why = why;
+	range->due = jiffies;
+	kvm_gmem_large_queue(GMEM_I(inode)->large, range);
+}
+
+static void kvm_gmem_large_work(struct work_struct *work)
+{
+	struct kvm_gmem_large *large =
+		container_of(to_delayed_work(work), struct kvm_gmem_large, work);
+	struct kvm_gmem_large_range *range;
+	bool more;
+
+	range = kvm_gmem_large_next(large);
+	if (!range)
+		return;
+
+	/* Young folios are referenced by batches of what goes to the LRU lists. */
+	gmem_drain_lru();
+	do {
+		if (range->policy)
+			more = kvm_gmem_rebuild_next(large->inode, range);
+		else
+			more = kvm_gmem_free_hole(large->inode, range);
+		if (more)
+			kvm_gmem_large_queue(large, range);
+		else
+			kvm_gmem_large_range_free(range);
+		cond_resched();
+		range = kvm_gmem_large_next(large);
+	} while (range);
+}
+
+/* ---- Life and death ---- */
+
+/**
+ * kvm_gmem_large_stop - the last file of an inode is closed: nobody needs its memory
+ * @inode: the inode
+ *
+ * Does not wait: the worker ends with the block that it is at.
+ */
+void kvm_gmem_large_stop(struct inode *inode)
+{
+	struct kvm_gmem_large *large = GMEM_I(inode)->large;
+	struct kvm_gmem_large_range *range, *next;
+	LIST_HEAD(ranges);
+
+	if (!large)
+		return;
+	scoped_guard(spinlock, &large->lock) {
+		large->stopped = true;
+		large->nr_ranges = 0;
+		list_splice_init(&large->ranges, &ranges);
+	}
+	list_for_each_entry_safe(range, next, &ranges, list)
+		kvm_gmem_large_range_free(range);
+}
+
+/**
+ * kvm_gmem_large_evict - an inode is evicted: wait for its background work
+ * @inode: the inode; no locks are held
+ */
+void kvm_gmem_large_evict(struct inode *inode)
+{
+	struct kvm_gmem_large *large = GMEM_I(inode)->large;
+
+	if (!large)
+		return;
+	kvm_gmem_large_stop(inode);
+	cancel_delayed_work_sync(&large->work);
+}
+
+/**
+ * kvm_gmem_large_free - free what background work on large folios needed
+ * @inode: the inode, evicted
+ */
+void kvm_gmem_large_free(struct inode *inode)
+{
+	kfree(GMEM_I(inode)->large);
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Large folios in the page cache of guest memory: split one, or make one of what is there. These
+ * are built in because they need what mm does not export to modules.
+ *
+ * Guest memory is never reclaimed, so its page cache holds folios and nothing else: no shadow
+ * entries.
+ */
+#include <linux/export.h>
+#include <linux/gmem_policy.h>
+#include <linux/highmem.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/page_ref.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+#include <linux/swap.h>
+#include <linux/vmstat.h>
+#include <linux/xarray.h>
+
+/**
+ * gmem_split_at - have no folio straddle the beginning of a page
+ * @mapping: page cache of guest memory
+ * @index: page
+ * @order: set to the order of the folio that straddled it; -1 if there was none
+ *
+ * The pieces are as large as they can be: only what holds @index is split, and split again.
+ *
+ * Context: process context, may sleep.
+ * Return: 0 if no folio straddles @index now; -EAGAIN if something else holds a reference; -ENOMEM;
+ * -EBUSY
+ */
+int gmem_split_at(struct address_space *mapping, pgoff_t index, int *order)
+{
+	struct folio *folio = filemap_lock_folio(mapping, index);
+	int ret = 0;
+
+	*order = -1;
+	if (IS_ERR(folio))
+		return 0;
+
+	if (folio->index < index) {
+		unsigned int to = __ffs(index - folio->index);
+
+		*order = folio_order(folio);
+		ret = folio_split(folio, to, folio_page(folio, index - folio->index), NULL);
+	}
+	folio_unlock(folio);
+	folio_put(folio);
+	return ret;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_split_at, "kvm");
+
+/* Folios that are about to become one, locked, each with a reference. */
+struct gmem_pieces {
+	struct folio *folios[1 << PMD_ORDER];
+	unsigned int nr;
+	unsigned long pages;
+};
+
+static void gmem_pieces_release(struct gmem_pieces *pieces)
+{
+	unsigned int i;
+
+	for (i = 0; i < pieces->nr; i++) {
+		folio_unlock(pieces->folios[i]);
+		folio_put(pieces->folios[i]);
+	}
+}
+
+/*
+ * Folios are not waited for: who locks one may wait for a lock that our caller holds, as
+ * ->error_remove_folio() does.
+ */
+static int gmem_pieces_gather(struct address_space *mapping, pgoff_t start, pgoff_t end,
+			      struct gmem_pieces *pieces)
+{
+	struct folio *folio;
+	pgoff_t index;
+
+	for (index = start; index < end; index = folio_next_index(folio)) {
+		while (index < end) {
+			folio = __filemap_get_folio(mapping, index, FGP_LOCK | FGP_NOWAIT, 0);
+			if (PTR_ERR_OR_ZERO(folio) != -ENOENT)
+				break;
+			index++;
+		}
+		if (index == end)
+			break;
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+
+		pieces->folios[pieces->nr++] = folio;
+		pieces->pages += folio_nr_pages(folio);
+		if (folio_order(folio) >= PMD_ORDER)
+			return -EEXIST;
+		if (folio_contain_hwpoisoned_page(folio))
+			return -EHWPOISON;
+	}
+	return 0;
+}
+
+/*
+ * They are locked and not mapped. Unless somebody else has a reference, nobody can write to them
+ * until they are unlocked: whoever finds one in the page cache locks it before anything else.
+ */
+static bool gmem_pieces_busy(const struct gmem_pieces *pieces)
+{
+	unsigned int i;
+
+	for (i = 0; i < pieces->nr; i++) {
+		struct folio *folio = pieces->folios[i];
+
+		if (folio_mapped(folio) || folio_ref_count(folio) != folio_nr_pages(folio) + 1)
+			return true;
+	}
+	return false;
+}
+
+static int gmem_pieces_copy(struct folio *dst, const struct gmem_pieces *pieces)
+{
+	unsigned long page = 0, i, n;
+	unsigned int piece;
+
+	for (piece = 0; piece < pieces->nr; piece++) {
+		struct folio *src = pieces->folios[piece];
+
+		for (; page < src->index - dst->index; page++)
+			clear_highpage(folio_page(dst, page));
+
+		n = folio_nr_pages(src);
+		for (i = 0; i < n; i++, page++) {
+			if (!folio_test_uptodate(src))
+				clear_highpage(folio_page(dst, page));
+			else if (copy_mc_highpage(folio_page(dst, page), folio_page(src, i)))
+				return -EHWPOISON;
+		}
+		cond_resched();
+	}
+	for (; page < folio_nr_pages(dst); page++)
+		clear_highpage(folio_page(dst, page));
+	return 0;
+}
+
+static unsigned long gmem_pages_present(struct address_space *mapping, pgoff_t start, pgoff_t end)
+{
+	XA_STATE(xas, &mapping->i_pages, start);
+	unsigned long pages = 0;
+	struct folio *folio;
+
+	xas_for_each(&xas, folio, end - 1)
+		pages += folio_nr_pages(folio);
+	return pages;
+}
+
+/*
+ * Put @folio where @pieces are, unless a hole between them was filled meanwhile. The pieces
+ * themselves cannot go: they are locked.
+ */
+static int gmem_pieces_replace(struct address_space *mapping, struct folio *folio,
+			       const struct gmem_pieces *pieces)
+{
+	XA_STATE_ORDER(xas, &mapping->i_pages, folio->index, folio_order(folio));
+	long nr = folio_nr_pages(folio);
+	unsigned int i;
+	int err;
+
+	do {
+		xas_lock_irq(&xas);
+		if (gmem_pages_present(mapping, folio->index, folio_next_index(folio)) !=
+		    pieces->pages) {
+			xas_unlock_irq(&xas);
+			return -EAGAIN;
+		}
+		xas_store(&xas, folio);
+		err = xas_error(&xas);
+		if (!err) {
+			mapping->nrpages += nr - pieces->pages;
+			lruvec_stat_mod_folio(folio, NR_FILE_PAGES, nr);
+			lruvec_stat_mod_folio(folio, NR_FILE_THPS, nr);
+			for (i = 0; i < pieces->nr; i++)
+				lruvec_stat_mod_folio(pieces->folios[i], NR_FILE_PAGES,
+						      -folio_nr_pages(pieces->folios[i]));
+		}
+		xas_unlock_irq(&xas);
+	} while (xas_nomem(&xas, GFP_KERNEL));
+	return err;
+}
+
+/* The pieces have left the page cache: give them back. */
+static void gmem_pieces_free(struct gmem_pieces *pieces)
+{
+	unsigned int i;
+
+	for (i = 0; i < pieces->nr; i++) {
+		struct folio *folio = pieces->folios[i];
+
+		folio->mapping = NULL;
+		folio_unlock(folio);
+		folio_put_refs(folio, folio_nr_pages(folio) + 1);
+	}
+}
+
+static int gmem_collapse_pieces(struct address_space *mapping, struct folio *folio,
+				unsigned long max_holes, struct gmem_pieces *pieces)
+{
+	pgoff_t start = folio->index, end = folio_next_index(folio);
+	long nr = folio_nr_pages(folio);
+	int err;
+
+	err = gmem_pieces_gather(mapping, start, end, pieces);
+	if (err)
+		return err;
+	if (nr - pieces->pages > max_holes)
+		return -ENODATA;
+
+	unmap_mapping_pages(mapping, start, nr, false);
+	if (gmem_pieces_busy(pieces))
+		return -EBUSY;
+
+	err = gmem_pieces_copy(folio, pieces);
+	if (err)
+		return err;
+
+	/* Whoever finds it in the page cache finds it complete, and waits for its lock. */
+	__folio_set_locked(folio);
+	folio->mapping = mapping;
+	folio_mark_uptodate(folio);
+	folio_ref_add(folio, nr);
+	err = gmem_pieces_replace(mapping, folio, pieces);
+	if (err) {
+		folio->mapping = NULL;
+		folio_put_refs(folio, nr);
+	} else {
+		folio_add_lru(folio);
+		gmem_pieces_free(pieces);
+		pieces->nr = 0;
+	}
+	folio_unlock(folio);
+	return err;
+}
+
+/**
+ * gmem_collapse - make one folio of what is in a range
+ * @mapping: page cache of guest memory that hardware does not own
+ * @folio: new folio of the order of a PMD
+ * @index: first page, aligned to the order of a PMD
+ * @max_holes: how many missing pages may be filled with zeroes
+ * @gfp: for the charge to the active memory cgroup
+ * @holes: set to the pages that were filled
+ *
+ * Nobody loses a write: what is mapped by user space is unmapped, and what something else has a
+ * reference to is left as it is.
+ *
+ * Context: process context, may sleep. Invalidate lock held for writing; the range is not mapped
+ * into any guest and is kept from being mapped.
+ * Return: 0; -EEXIST if it is one folio already; -ENODATA if more is missing; -EBUSY or -EAGAIN if
+ * it is in use; -EHWPOISON; -ENOMEM
+ */
+int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t index,
+		  unsigned long max_holes, gfp_t gfp, unsigned long *holes)
+{
+	struct gmem_pieces *pieces;
+	int err;
+
+	pieces = kvmalloc_obj(*pieces);
+	if (!pieces)
+		return -ENOMEM;
+	pieces->nr = 0;
+	pieces->pages = 0;
+
+	err = mem_cgroup_charge(folio, NULL, gfp);
+	if (err)
+		goto out;
+
+	folio->index = index;
+	err = gmem_collapse_pieces(mapping, folio, max_holes, pieces);
+	*holes = folio_nr_pages(folio) - pieces->pages;
+	gmem_pieces_release(pieces);
+out:
+	kvfree(pieces);
+	return err;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_collapse, "kvm");
+
+/*
+ * Nothing is lost with a folio that nobody can write to (it is locked and not mapped, and the page
+ * cache and the caller hold the only references) and that holds nothing.
+ */
+static bool gmem_folio_is_zero(struct folio *folio)
+{
+	unsigned long i;
+
+	if (folio_ref_count(folio) != folio_nr_pages(folio) + 1 ||
+	    folio_contain_hwpoisoned_page(folio))
+		return false;
+	if (!folio_test_uptodate(folio))
+		return true;
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		void *addr = kmap_local_folio(folio, i * PAGE_SIZE);
+		bool used = memchr_inv(addr, 0, PAGE_SIZE);
+
+		kunmap_local(addr);
+		if (used)
+			return false;
+	}
+	return true;
+}
+
+/**
+ * gmem_remove_range - remove the folios of a range
+ * @mapping: page cache of guest memory
+ * @start: first page
+ * @end: page after the last
+ * @zeroes_only: leave what holds anything else, or is in use
+ *
+ * Folios that reach out of the range are left alone.
+ *
+ * Context: process context, may sleep. Invalidate lock held for writing; the range is not mapped
+ * into any guest and is kept from being mapped.
+ */
+void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end, bool zeroes_only)
+{
+	struct folio_batch fbatch;
+	pgoff_t next = start;
+	unsigned int i;
+
+	folio_batch_init(&fbatch);
+	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			struct folio *folio = fbatch.folios[i];
+
+			folio_lock(folio);
+			if (folio->mapping == mapping && folio->index >= start &&
+			    folio_next_index(folio) <= end) {
+				unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio),
+						    false);
+				if (!zeroes_only || gmem_folio_is_zero(folio))
+					generic_error_remove_folio(mapping, folio);
+			}
+			folio_unlock(folio);
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_remove_range, "kvm");
