@@ -50,11 +50,12 @@ nonsense alloc 'alloc: order above that of a PMD' order=0xffffffff
 nonsense alloc 'alloc: no such node' node=1000
 nonsense alloc 'alloc: no such node' node=-2
 nonsense alloc 'alloc: unknown zero mode' zero=2
-nonsense alloc 'alloc: unknown zero mode' zero=0xffffffff order=9 node=0
+nonsense alloc 'alloc: unknown zero mode' zero=0xffffffff order=0 node=0
 nonsense prealloc 'prealloc: unknown how' how=3
 nonsense prealloc 'prealloc: impossible range' how=1 from_set=true from=0xffffffffffffffff count=1
 nonsense prealloc 'prealloc: impossible range' how=2 count=0xffffffffffffffff
 nonsense convert 'convert: unknown how' convert_how=0xffffffff
+nonsense convert 'convert: unknown rebuild' rebuild=2
 nonsense free 'free: unknown mode' mode=0x80000000
 
 # harmless FITTED VAR=VALUE...: all ops are called, nothing is clamped
@@ -72,7 +73,8 @@ harmless() {
 	policy_is a hostile cgroup
 }
 
-harmless 100 order=9
+harmless 0 order=9
+harmless 100 max_holes=0xffffffff rebuild=1
 harmless 0 cookie_set=true cookie=0xffffffffffffffff
 harmless 100 quiet_ms=0xffffffff
 harmless 50 convert_how=2

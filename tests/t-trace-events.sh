@@ -13,8 +13,9 @@ EVENTS=/sys/kernel/tracing/events/kvm_gmem
 
 wanted_fields() {
 	cat <<-END
-		kvm_gmem_alloc: u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 asked, u32 order, s32 node, u32 zero, int ret, u64 ns
+		kvm_gmem_alloc: u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 asked, u32 fitted, u32 order, s32 node, u32 zero, int ret, u64 ns
 		kvm_gmem_bind: u64 id, u32 tgid, u32 slot, u64 gfn, u64 index, u64 nr
+		kvm_gmem_collapse: u64 id, u32 tgid, u64 index, u32 order, u64 holes, u32 why, int ret, u64 ns
 		kvm_gmem_convert_begin: u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, u64 wait_ns
 		kvm_gmem_convert_end: u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, bool changed, int ret, u64 zap_ns, u64 ns
 		kvm_gmem_convert_request: u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_private, bool hypercall
@@ -31,6 +32,7 @@ wanted_fields() {
 		kvm_gmem_prealloc: u64 id, u32 tgid, u64 index, u64 nr, u32 why, bool background, u64 done, int ret, u64 ns
 		kvm_gmem_punch_hole: u64 id, u32 tgid, u64 index, u64 nr, int ret, u64 ns
 		kvm_gmem_release: u64 id, u32 tgid
+		kvm_gmem_split: u64 id, u32 tgid, u64 index, u32 order, u32 why, int ret, u64 ns
 		kvm_gmem_unbind: u64 id, u32 tgid, u32 slot, u64 gfn, u64 index, u64 nr
 		kvm_gmem_zero: u64 id, u32 tgid, u64 index, u64 nr, u32 when, u64 ns
 	END

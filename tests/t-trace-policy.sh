@@ -148,7 +148,13 @@ END
 policy_becomes a hostile global
 forget
 vm a 'fallocate 3M 4K'
-assert_events 'op=alloc|^alloc' "an order that does not fit" <<END
+assert_events 'op=alloc|^alloc' "an order that fits" <<END
+policy_decision: ID tgid=$pid name=hostile op=alloc why=fallocate index=768 nr=2 a=1 b=0 fitted=0 clamped=0 shadow=0
+alloc: ID tgid=$pid index=768 gfn=0xffffffffffffffff why=fallocate asked=1 fitted=1 order=1 node=N zero=first_use ret=0 ns=T
+END
+forget
+vm a 'punch 3M 4K; fallocate 3M 4K'
+assert_events 'op=alloc|^alloc' "an order that does not" <<END
 policy_decision: ID tgid=$pid name=hostile op=alloc why=fallocate index=768 nr=1 a=0 b=0 fitted=1 clamped=0 shadow=0
 alloc: ID tgid=$pid index=768 gfn=0xffffffffffffffff why=fallocate asked=1 fitted=0 order=0 node=N zero=first_use ret=0 ns=T
 END

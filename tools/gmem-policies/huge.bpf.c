@@ -28,22 +28,32 @@ COUNTER(blocks, "allocations of a whole block");
 COUNTER(smaller, "allocations of less, because that is what fitted");
 COUNTER(left_small, "allocations left small because of min_mb or small_mb");
 
+/*
+ * The largest order up to @order of a folio around @index that does not begin before @from. A loop
+ * whose end the verifier sees.
+ */
+static __u32 order_from(__u64 index, __u32 order, __u64 from)
+{
+	int i;
+
+	for (i = 0; i < GMEM_BLOCK_ORDER; i++) {
+		if (order && (index >> order << order) < from)
+			order--;
+	}
+	return order;
+}
+
 GMEM_OP(alloc, ctx)
 {
 	__u64 small_pages = GMEM_MB_PAGES(small_mb);
-	__u32 order = ctx->max_order;
 
 	if (ctx->obj.size < (__u64)min_mb << 20 || ctx->index < small_pages) {
 		COUNT(left_small);
 		return;
 	}
 
-	/* A folio begins where its order says, which may be before index. */
-	while (order && (ctx->index >> order << order) < small_pages)
-		order--;
-
-	ctx->order = order;
-	if (order >= GMEM_BLOCK_ORDER)
+	ctx->order = order_from(ctx->index, ctx->max_order, small_pages);
+	if (ctx->order >= GMEM_BLOCK_ORDER)
 		COUNT(blocks);
 	else
 		COUNT(smaller);

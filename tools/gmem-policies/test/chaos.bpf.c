@@ -52,6 +52,8 @@ GMEM_OP(convert, ctx)
 
 	ctx->how = (r & 0xff) % 3;
 	ctx->quiet_ms = r >> 8 & 15;
+	ctx->rebuild = r >> 12 & 1;
+	ctx->max_holes = r >> 16 & (GMEM_BLOCK_PAGES - 1);
 }
 
 GMEM_OP(free, ctx)
