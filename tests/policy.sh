@@ -4,7 +4,7 @@
 #
 # A test starts with no policy, no guest memory and nothing of BPF that another test left, and ends so.
 #   VMs      vm_new NAME [CGROUP]; vm NAME 'COMMANDS of gmem_vm'; fdinfo NAME KEY; vm_end, vm_kill NAME
-#   policies load, replace, unload; counters by counted; status by js and pol
+#   policies shipped_policies; load, replace, unload; counters by counted; status by js and pol
 #   events   trace_begin EVENT...; traced REGEX
 # shellcheck source=SCRIPTDIR/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -133,6 +133,9 @@ fdinfo_is() {
 }
 
 # ---- Policies ----
+
+# The names of those that are shipped, one a line
+shipped_policies() { basename -as .bpf.o /opt/gmem/lib/gmem/policies/*.bpf.o; }
 
 quietly() { "$@" >"$TMP/quietly" 2>&1 || die "'$*' ended with $?: $(cat "$TMP/quietly")"; }
 load() { quietly gmem-policy load "$@"; }
