@@ -153,6 +153,11 @@ static void show_obj(const struct kern *kern, const struct obj_rec *obj)
 		       obj->prealloc_done, obj->prealloc_asked);
 	if (obj->ahead_total)
 		printf("  populating %llu of %llu pages done\n", obj->ahead_done, obj->ahead_total);
+	if (obj->fallbacks || obj->splits || obj->splits_failed || obj->rebuilds ||
+	    obj->rebuilds_failed)
+		printf("  large      %llu smaller for want of memory; %llu splits, %llu failed; %llu rebuilds, %llu failed\n",
+		       obj->fallbacks, obj->splits, obj->splits_failed, obj->rebuilds,
+		       obj->rebuilds_failed);
 	if (obj->scrub_failed || obj->quiet_dropped)
 		printf("  trouble    %llu pages not scrubbed, %llu quiet ranges dropped\n",
 		       obj->scrub_failed, obj->quiet_dropped);

@@ -74,11 +74,23 @@ void print_policy(const struct kern *kern, const struct policy_rec *rec, bool de
 	live_free(&live);
 }
 
+/* Memory in folios of at least 2M. */
+static __u64 huge_bytes(const struct obj_rec *obj)
+{
+	__u64 bytes = 0;
+	int order;
+
+	for (order = 9; order < REC_ORDERS; order++)
+		bytes += obj->folios[order] << (order + 12);
+	return bytes;
+}
+
 void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *obj, __u64 arg),
 		__u64 arg)
 {
 	struct table *t =
-		table_new(">OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", "POLICY", NULL);
+		table_new(">OBJECT", ">PID", "COMMAND", ">SIZE", ">RESIDENT", ">IN 2M", "POLICY",
+			  NULL);
 	char comm[32];
 	int i;
 
@@ -89,7 +101,7 @@ void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *ob
 			continue;
 		table_row(t, fmt("%llu", obj->id), fmt("%u", obj->tgid),
 			  process_name(obj->tgid, comm, sizeof(comm)), fmt_size(obj->size),
-			  fmt_size(obj->resident),
+			  fmt_size(obj->resident), fmt_size(huge_bytes(obj)),
 			  fmt("%s%s%s%s", obj_scope(kern, obj), obj->shadow_id ? ", shadow " : "",
 			      obj->shadow_id ? obj->shadow : "", ahead_text(obj)));
 	}

@@ -215,6 +215,11 @@ json_object *obj_json(const struct kern *kern, const struct obj_rec *obj)
 	json_num(o, "clamps", obj->clamps);
 	json_num(o, "scrub_failed", obj->scrub_failed);
 	json_num(o, "quiet_dropped", obj->quiet_dropped);
+	json_num(o, "fallbacks", obj->fallbacks);
+	json_num(o, "splits", obj->splits);
+	json_num(o, "splits_failed", obj->splits_failed);
+	json_num(o, "rebuilds", obj->rebuilds);
+	json_num(o, "rebuilds_failed", obj->rebuilds_failed);
 
 	part = json_object_new_object();
 	json_num(part, "asked_pages", obj->prealloc_asked);

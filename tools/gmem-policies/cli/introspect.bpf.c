@@ -92,6 +92,11 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	rec->prealloc_done = obj->stats.prealloc_done.counter;
 	rec->scrub_failed = obj->stats.scrub_failed.counter;
 	rec->quiet_dropped = obj->stats.quiet_dropped.counter;
+	rec->fallbacks = obj->stats.fallbacks.counter;
+	rec->splits = obj->stats.splits.counter;
+	rec->splits_failed = obj->stats.splits_failed.counter;
+	rec->rebuilds = obj->stats.rebuilds.counter;
+	rec->rebuilds_failed = obj->stats.rebuilds_failed.counter;
 	rec->cookie = obj->cookie;
 	rec->flags = obj->flags;
 	rec->tgid = obj->tgid;

@@ -51,6 +51,11 @@ struct obj_rec {
 	__u64 prealloc_done;
 	__u64 scrub_failed;
 	__u64 quiet_dropped;
+	__u64 fallbacks;
+	__u64 splits;
+	__u64 splits_failed;
+	__u64 rebuilds;
+	__u64 rebuilds_failed;
 	__u64 cookie;
 	__u32 nr_cgroups;
 	__u32 flags;

@@ -9,8 +9,9 @@
  *
  * A round makes a new file, binds it, goes through all steps once unmeasured, so that stage-2 page
  * tables, slabs and caches are there, and then through them again, measured. The first round is not
- * counted; the rest give the median, least and largest cost. Where the kernel has policies, the
- * number of their decisions in each step is read from the file's fdinfo.
+ * counted; the rest give the median, least and largest cost. Stage-2 faults are counted by KVM's
+ * statistic pf_taken. Where the kernel has policies, the number of their decisions in each step is
+ * read from the file's fdinfo.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -103,6 +104,7 @@ struct sample {
 	u64 ns;
 	u64 units;		/* pages, or files */
 	u64 decisions;
+	u64 faults;
 };
 
 static struct sample samples[MAX_ROUNDS][STEPS];
@@ -218,9 +220,10 @@ static void do_step(enum step step, int fd, u64 size)
 static void run_step(enum step step, int fd, struct sample *s)
 {
 	u64 n = step == STEP_SET_PRIVATE_EACH ? min_t(u64, pages, ONE_BY_ONE) : pages;
-	u64 size = n * PAGE_SIZE, start, end, before;
+	u64 size = n * PAGE_SIZE, start, end, before, faults;
 
 	before = s ? policy_decisions(fd) : 0;
+	faults = s ? vcpu_get_stat(vcpu, pf_taken) : 0;
 	start = now_ns();
 	do_step(step, fd, size);
 	end = now_ns();
@@ -228,6 +231,7 @@ static void run_step(enum step step, int fd, struct sample *s)
 		return;
 	s[step] = (struct sample) {
 		.ns = end - start, .units = n, .decisions = policy_decisions(fd) - before,
+		.faults = vcpu_get_stat(vcpu, pf_taken) - faults,
 	};
 }
 
@@ -318,8 +322,8 @@ static void report_json(int i, const struct sample *sorted, u64 counted)
 	printf("%s\n  \"%s\": {", i ? "," : "", steps[i].name);
 	printf("\"ns\": %.3f, \"min\": %.3f, \"max\": %.3f, ", mid->ns / units,
 	       sorted[0].ns / units, sorted[counted - 1].ns / units);
-	printf("\"units\": %lu, \"decisions\": %lu, \"what\": \"%s\"}", mid->units, mid->decisions,
-	       steps[i].what);
+	printf("\"units\": %lu, \"decisions\": %lu, \"faults\": %lu, \"what\": \"%s\"}", mid->units,
+	       mid->decisions, mid->faults, steps[i].what);
 }
 
 static void report_text(int i, const struct sample *mid)
@@ -329,6 +333,8 @@ static void report_text(int i, const struct sample *mid)
 	if (mid->decisions)
 		printf("%s_decisions %.4f 1/page\n", steps[i].name,
 		       (double)mid->decisions / mid->units);
+	if (mid->faults)
+		printf("%s_faults %lu\n", steps[i].name, mid->faults);
 }
 
 static void report(bool json)
