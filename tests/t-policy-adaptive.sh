@@ -1,0 +1,53 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 240
+# Bounce buffers: 64 of 4K to 256K, clustered in 16M of a VM of 256M, converted to shared (and punched out) and back.
+# Under huge_adaptive the blocks that they are in stay small while that lasts, all other memory stays in folios of
+# 2M, and when the buffers have moved elsewhere the memory that they leave comes back into folios of 2M.
+. "$(dirname "$0")/policy.sh"
+
+SIZE=$((256 * M)) BLOCKS=128 BUFFERS=64
+huge_blocks() { # VM
+	local n
+	n=$(fdinfo "$1" folios-order-9)
+	echo "${n/none/0}"
+}
+enough_huge() { [ "$(huge_blocks "$1")" -ge "$2" ]; }
+
+# One buffer in each 256K from OFFSET on, of sizes that a generator of our own gives: the same in each round
+bounce() { # VM OFFSET ROUNDS
+	local i gpa len state=12345
+	for ((i = 0; i < BUFFERS; i++)); do
+		state=$(((state * 1103515245 + 12345) & 0x7fffffff))
+		len=$((4 * K * (1 + (state >> 16) % 64)))
+		gpa=$((4 * G + $2 + i * 256 * K))
+		vm "$1" "repeat $3 convert shared $gpa $len, punch $((gpa - 4 * G)) $len, convert private $gpa $len, gtouch $gpa $len"
+	done
+}
+
+# While it lasts: nothing is quiet for as long as that
+load huge_adaptive --set quiet_ms=600000
+vm_new a
+vm a "create $SIZE; bind 1 4G 0 $SIZE; convert private 4G $SIZE; gtouch 4G $SIZE 4K 7"
+assert_eq "$(huge_blocks a)" $BLOCKS 'blocks of 2M that were touched'
+bounce a 0 3
+assert_eq "$(huge_blocks a)" $((BLOCKS - 8)) 'blocks of 2M, without the 8 that hold the buffers'
+splits=$(fdinfo a splits)
+bounce a 0 2
+assert_eq "$(fdinfo a splits)" "$splits" 'splits, once the blocks are known to be busy'
+fdinfo_is a rebuilds=0
+
+# The buffers move, and the last conversions where they were are long ago
+replace huge_adaptive --set quiet_ms=1000
+bounce a 0 1
+bounce a $((64 * M)) 3
+wait_for 60 enough_huge a $((BLOCKS - 8))
+# And all is quiet
+wait_for 60 enough_huge a $BLOCKS
+fdinfo_is a resident=$SIZE ready=$SIZE clamped=0
+assert_ge "$(fdinfo a rebuilds)" 16 'blocks that were made one folio again'
+assert_eq "$(obj a .quiet_dropped)" 0 'ranges that there was no room to remember'
+vm a "gread $((4 * G + 60 * M))"
+assert_match "$reply" '(0x| |=)7$' 'memory beside the buffers'
+vm_end a
+unload huge_adaptive
