@@ -10,6 +10,7 @@
  *	min_mb		only guest memory of at least so many MiB (default: 16)
  *	small_mb	leave the first so many MiB small (default: 0). A guest's firmware and boot
  *			code convert a page here and there in them
+ *	zero		zero it when it is allocated; no: when it is first mapped (default: no)
  *
  * Limits
  *	A block that is converted in part is split when the VMM punches out what became shared, and
@@ -23,6 +24,7 @@ char _license[] SEC("license") = "GPL";
 
 TUNABLE(__u32, min_mb, 16, "only guest memory of at least so many MiB");
 TUNABLE(__u32, small_mb, 0, "leave the first so many MiB small");
+TUNABLE(bool, zero, false, "zero it when it is allocated; false: when it is first mapped");
 
 COUNTER(blocks, "allocations of a whole block");
 COUNTER(smaller, "allocations of less, because that is what fitted");
@@ -47,6 +49,8 @@ GMEM_OP(alloc, ctx)
 {
 	__u64 small_pages = GMEM_MB_PAGES(small_mb);
 
+	if (zero)
+		ctx->zero = GMEM_ZERO_ALLOC;
 	if (ctx->obj.size < (__u64)min_mb << 20 || ctx->index < small_pages) {
 		COUNT(left_small);
 		return;
