@@ -44,7 +44,7 @@ fails 2 USAGE 'id of a policy' replace count --expect x
 fails 2 USAGE "no command 'lod'" help lod
 
 note 'what is not there: 1'
-fails 1 ENOENT 'no policy .nosuch.*There are: count, huge, huge_adaptive, prealloc, zero_alloc' load nosuch
+fails 1 ENOENT 'no policy .nosuch.*There are: count, fault_around, huge, huge_adaptive, prealloc, scrub, zero_alloc' load nosuch
 fails 1 ENOENT 'no file ./nosuch.bpf.o' load ./nosuch.bpf.o
 echo 'int main;' >"$TMP/text.bpf.o"
 fails 1 EINVAL 'text.bpf.o|no BPF object' load "$TMP/text.bpf.o" 2>/dev/null || fails 1 ENOEXEC 'no BPF object' load "$TMP/text.bpf.o"

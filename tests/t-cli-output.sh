@@ -11,11 +11,11 @@ json() { gmem-policy -j "$@" >"$TMP/json" || die "gmem-policy -j $*: $(cat "$TMP
 
 note 'list'
 json list
-has '.schema == 1 and (.policies | map(.name)) == ["count", "huge", "huge_adaptive", "prealloc", "zero_alloc"]'
+has '.schema == 1 and (.policies | map(.name)) == ["count", "fault_around", "huge", "huge_adaptive", "prealloc", "scrub", "zero_alloc"]'
 has '.policies | all(.abi_version == 1 and (.about | length > 5) and (.file | test("^/.*\\.bpf\\.o$")))'
 has '[.policies[].tunables[]] | all(has("name", "type", "default", "meaning") and .meaning != "")' 2>/dev/null ||
 	has '[.policies[].tunables[]] | all(.name and .type and has("default") and .meaning != "")'
-assert_eq "$(gmem-policy list --names | tr '\n' ' ')" 'count huge huge_adaptive prealloc zero_alloc ' 'list --names'
+assert_eq "$(gmem-policy list --names | tr '\n' ' ')" 'count fault_around huge huge_adaptive prealloc scrub zero_alloc ' 'list --names'
 assert_match "$(gmem-policy list)" 'max_mb +u32 +0 +leave objects above' 'list'
 assert_eq "$(GMEM_POLICY_PATH=$TESTBPF gmem-policy list --names | grep -cx hostile)" 1 'GMEM_POLICY_PATH'
 

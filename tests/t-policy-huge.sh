@@ -26,6 +26,7 @@ folios_are a 8 1
 counted huge 'blocks=3 smaller=1' 'a file of 7M'
 fdinfo_is a resident=$((7 * M)) ready=$((7 * M)) fallbacks=0 clamped=0
 assert_eq "$(level 9 2)" 3 'faults that mapped a block'
+assert_eq "$(cat /sys/kernel/debug/kvm/"${VM_PID[a]}"-*/pages_2m)" 3 "KVM's pages_2m"
 assert_eq "$(level 0 1)" 256 'faults that mapped a page'
 vm a 'gfill 4G 7M 1; gcheck 4G 7M 1'
 vm_end a
@@ -58,6 +59,17 @@ assert_eq "$(level 9 2)" 0 'faults that mapped a block of a slot that is not ali
 folios_are c 9 0
 # The same memory, bound as it lies, and what another VM's process left is not there
 vm c "unbind 1; bind 1 $((5 * G + M)) 1M 4M; convert private $((5 * G + M)) 4M; gcheck $((5 * G + M)) 4M 3"
+vm_end c
+
+# Folios of 2M that were allocated before: still by the page where frame and offset do not agree, and by the block
+# where they do
+echo >"$TRACE/trace"
+vm_new c
+vm c 'create 8M; fallocate 0 8M; bind 1 4G 1M 4M; convert private 4G 4M; gfill 4G 4M 6; gcheck 4G 4M 6'
+folios_are c 9 4
+assert_eq "$(level 0 1) $(level 9 2)" '1024 0' 'faults that mapped pages, and blocks'
+vm c "unbind 1; bind 1 5G 0 8M; convert private 5G 8M; gcheck $((5 * G + M)) 4M 6; gcheck 5G 1M 0; gcheck $((5 * G + 5 * M)) 3M 0"
+assert_eq "$(level 9 2)" 4 'faults that mapped blocks'
 vm_end c
 
 # small_mb, also where a folio would begin before it
