@@ -1424,7 +1424,7 @@ struct memory {
 	u64 unevictable;
 };
 
-/* If we may */
+/* If there is one, and we may */
 static void write_sysctl(const char *path, const char *value)
 {
 	int fd = open(path, O_WRONLY);
