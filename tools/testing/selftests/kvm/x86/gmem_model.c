@@ -34,6 +34,7 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include <linux/falloc.h>
 #include <linux/sizes.h>
@@ -210,6 +211,8 @@ struct actor {
 	u64 ops;
 	u64 next_verify;
 	bool pressure;
+	bool pinned;			/* a page of the file is in the pipe */
+	int pipe[2];
 	struct record log[LOG];
 	/* to be summed up */
 	u64 compared;
@@ -1028,6 +1031,13 @@ static void op_mbind(struct actor *a, struct range r)
 		fail(a, "mbind(%s): %s", policies[i].name, strerror(errno));
 }
 
+static void unpin(struct actor *a)
+{
+	close(a->pipe[0]);
+	close(a->pipe[1]);
+	a->pinned = false;
+}
+
 /* Report one page as bad: that page is lost, and no other. */
 static void op_poison(struct actor *a, struct range r)
 {
@@ -1040,6 +1050,10 @@ static void op_poison(struct actor *a, struct range r)
 	    __atomic_fetch_add(&nr_poisoned, 1, __ATOMIC_RELAXED) >= MAX_POISONED)
 		return;
 	log_op(a, "poison", r, NULL);
+	/* Else the folio may be lost as a whole. */
+	for (i = 0; i < opt.vcpus; i++)
+		if (actors[i].pinned)
+			unpin(&actors[i]);
 	host_do(a, r.first, false);
 	WRITE_ONCE(sigbus_ignored, true);
 	ret = madvise(mem, PAGE_SIZE, MADV_HWPOISON);
@@ -1057,6 +1071,31 @@ static void op_poison(struct actor *a, struct range r)
 		queue_check(a, i);
 		host_do(a, i, false);
 	}
+}
+
+/*
+ * Have a pipe refer to a page of the file, or give up the one that it refers to: a
+ * folio that something refers to cannot be split or moved.
+ */
+static void op_pin(struct actor *a, struct range r)
+{
+	struct iovec page = {
+		.iov_base = host_mem + r.first * PAGE_SIZE,
+		.iov_len = PAGE_SIZE,
+	};
+
+	log_op(a, "pin", r, a->pinned ? "no longer what was pinned" : NULL);
+	if (a->pinned) {
+		unpin(a);
+		return;
+	}
+	if (pages[r.first].poisoned)
+		return;
+	if (pipe(a->pipe))
+		fail(a, "pipe: %s", strerror(errno));
+	a->pinned = true;
+	if (vmsplice(a->pipe[1], &page, 1, 0) != PAGE_SIZE)
+		fail(a, "vmsplice of page %lu: %s", r.first, strerror(errno));
 }
 
 static void set_pressure(struct actor *a, bool on)
@@ -1240,7 +1279,8 @@ static const struct op ops[] = {
 	{ op_pressure, { 10, 10 } },
 	{ op_slot, { 5, 5 }, .layout = true },
 	{ op_remap, { 0, 3 }, WRITE_PAGES, .layout = true },
-	{ op_poison, { 0, 1 }, 1 },
+	{ op_pin, { 0, 30 }, 1 },
+	{ op_poison, { 0, 1 }, 1, .layout = true },
 };
 
 static const struct op *random_op(struct actor *a)
@@ -1352,6 +1392,8 @@ static void *actor_main(void *arg)
 		look_at_fdinfo();
 		next_sample = a->ops + SAMPLE;
 	}
+	if (a->pinned)
+		unpin(a);
 	if (a->pressure)
 		set_pressure(a, false);
 	return NULL;
