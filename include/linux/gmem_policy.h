@@ -252,8 +252,8 @@ struct gmem_prealloc_ctx {
  *	      that block
  * @rebuild: decision: 1 to make large folios again of the blocks that the range is in, in the
  *	     background
- * @max_holes: decision: how many missing pages of a block may be filled with zeroes for that; 0 when
- *	       the op is called. A block of which any page is shared has none filled
+ * @max_holes: decision: how many missing pages of a block may be filled with zeroes for that; 0
+ *	       when the op is called. A block of which any page is shared has none filled
  */
 struct gmem_convert_ctx {
 	struct gmem_info obj;

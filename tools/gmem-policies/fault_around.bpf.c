@@ -3,8 +3,8 @@
  * fault_around: when memory is missing, populate what is around it, too.
  *
  * A guest that reads or writes in sequence misses page after page. This policy answers each miss by
- * having the aligned window around it allocated and zeroed, so that the next faults only map. It maps
- * nothing itself.
+ * having the aligned window around it allocated and zeroed, so that the next faults only map. It
+ * maps nothing itself.
  *
  * Tunables
  *	window_kb	size of the window, a power of 2 (default: 64)
@@ -15,8 +15,8 @@
  *
  * Limits
  *	Windows of more than 2 MiB, and those of user space, are always left to a worker. What lies
- *	around a page may be memory that the guest never uses, or has shared. Memory is charged to the
- *	VM's memory cgroup, and population stops without an error when that is nearly full.
+ *	around a page may be memory that the guest never uses, or has shared. Memory is charged to
+ *	the VM's memory cgroup, and population stops without an error when that is nearly full.
  */
 #include "gmem_policy.bpf.h"
 

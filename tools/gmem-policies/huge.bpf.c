@@ -3,8 +3,9 @@
  * huge: the largest folios that fit.
  *
  * A guest touches its memory a page at a time, and each first touch is a fault. With 2M folios one
- * fault does for 512 of them, the guest's TLB holds more, and the page tables of the VM are smaller.
- * This policy takes what the kernel says fits: 2M where a whole block is free, less where it is not.
+ * fault does for 512 of them, the guest's TLB holds more, and the page tables of the VM are
+ * smaller. This policy takes what the kernel says fits: 2M where a whole block is free, less where
+ * it is not.
  *
  * Tunables
  *	min_mb		only guest memory of at least so many MiB (default: 16)
@@ -15,8 +16,8 @@
  * Limits
  *	A block that is converted in part is split when the VMM punches out what became shared, and
  *	stays small until all of it is punched out and touched again. Where guests convert memory in
- *	small pieces all the time, use huge_adaptive. A page that is touched costs the memory and the
- *	zeroing of its whole block.
+ *	small pieces all the time, use huge_adaptive. A page that is touched costs the memory and
+ *	the zeroing of its whole block.
  */
 #include "gmem_policy.bpf.h"
 

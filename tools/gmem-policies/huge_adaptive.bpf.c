@@ -4,15 +4,15 @@
  *
  * A guest's bounce buffers are converted between private and shared in small pieces, again and
  * again. In a large folio each such piece costs a split, and the memory around it stays small for
- * good. This policy begins with the largest folios that fit, as huge does; keeps a block small while
- * parts of it are being converted; and has it made one folio again when that has stopped.
+ * good. This policy begins with the largest folios that fit, as huge does; keeps a block small
+ * while parts of it are being converted; and has it made one folio again when that has stopped.
  *
  * Tunables
  *	min_mb		only guest memory of at least so many MiB (default: 16)
  *	often		conversions in a block from which on it is kept small (default: 2)
  *	quiet_ms	time without conversions after which it is rebuilt (default: 10000)
- *	max_holes	pages of a block that may be missing when it is rebuilt; they are filled with
- *			zeroes (default: 511, all but one)
+ *	max_holes	pages of a block that may be missing when it is rebuilt; they are filled
+ *			with zeroes (default: 511, all but one)
  *
  * Limits
  *	What is known of a block is lost when more than 65536 blocks are being converted at a time.

@@ -117,7 +117,7 @@ static inline void kvm_gmem_bpf_init(struct gmem_inode *gi)
 }
 
 /* Pages of a block: what KVM can map at once, and the largest folio. */
-#define GMEM_BLOCK_PAGES	(1UL << PMD_ORDER)
+#define GMEM_BLOCK_PAGES	(PMD_SIZE >> PAGE_SHIFT)
 
 /* Large folios are worth one try, and smaller ones instead of them none that would reclaim. */
 static inline gfp_t kvm_gmem_large_gfp(gfp_t gfp, unsigned int order, unsigned int first)
@@ -128,9 +128,10 @@ static inline gfp_t kvm_gmem_large_gfp(gfp_t gfp, unsigned int order, unsigned i
 	return order < first ? gfp & ~__GFP_DIRECT_RECLAIM : gfp;
 }
 
-/* Can there be large folios? Pairs with kvm_gmem_large_enable(). */
+/* Can there be large folios? */
 static inline bool kvm_gmem_may_be_large(struct inode *inode)
 {
+	/* Pairs with the release in kvm_gmem_large_enable(). */
 	return smp_load_acquire(&GMEM_I(inode)->large);
 }
 

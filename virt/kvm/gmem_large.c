@@ -365,8 +365,8 @@ static void kvm_gmem_zero_part(struct inode *inode, pgoff_t index, pgoff_t *star
 
 /**
  * kvm_gmem_remove - remove memory from an inode
- * @inode: inode of the guest_memfd; its invalidate lock is held for writing and the guest's mappings
- *	   of the blocks are gone
+ * @inode: inode of the guest_memfd; its invalidate lock is held for writing and the guest's
+ *	   mappings of the blocks are gone
  * @start: first page
  * @end: page after the last
  * @mode: enum gmem_free_mode

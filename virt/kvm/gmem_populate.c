@@ -427,8 +427,8 @@ void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *
 }
 
 /*
- * Cut [@start, @end) out of what the worker has to do; of a range with a hole in its middle, what is
- * behind that goes too, and is left to faults.
+ * Cut [@start, @end) out of what the worker has to do; of a range with a hole in its middle, what
+ * is behind that goes too, and is left to faults.
  */
 static void kvm_gmem_ahead_cut(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end)
 {
