@@ -159,6 +159,19 @@ vm_fails h EBUSY 'madvise hwpoison 1M' # guest_memfd leaves it to the VMM what t
 vm h 'hcheck 0 1M 0x11; hcheck 1028K 1020K 0x11; hcheck 2M 2M 0x11'
 vm_fails h EHWPOISON "gread $((4 * G + M))"
 vm_end h
+
+# In a folio that cannot be split, because something refers to another page of it: the guest, which has all of it
+# mapped, meets an error at the bad page, and goes on beside it
+vm_new i
+vm i "vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x11; gread $((4 * G + M)); pin 64K"
+echo >"$TRACE/trace"
+_vm_do i 'madvise hwpoison 1M' || :
+vm_fails i EHWPOISON "gread $((4 * G + M))"
+vm i "gread $((4 * G + M + 4 * K))"
+assert_match "$reply" '(0x| |=)(11|17)$' 'memory beside the bad page'
+assert_traced 'fault: .* index=257 order=0 level=1 .* ret=5' 1 'faults beside the bad page that mapped it small'
+vm i "unpin; gread $((4 * G + 2 * M))"
+vm_end i
 splat_end
 unload huge
 
@@ -214,6 +227,7 @@ assert_eq "$(traced 'fault: .*index=1024 order=9 level=2')" 1 'faults that mappe
 vm q "convert shared $((4 * G + 8 * M)) 64K; punch 8M 64K; convert shared $((4 * G + 9 * M)) 4K"
 failed_rebuild() { [ "$(fdinfo "$1" rebuilds-failed)" -ge "$2" ]; }
 wait_for 30 failed_rebuild q 1
+assert_traced 'collapse: .* index=2048 order=9 holes=0 why=quiet ret=-61' 1 'rebuilds that would fill shared memory'
 fdinfo_is q rebuilds=1 resident=$((16 * M - 64 * K))
 
 # While blocks are converted, they are kept small

@@ -599,8 +599,9 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 void gmem_drain_lru(void);
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		      struct gmem_scrubbed *scrubbed);
-void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end, bool zeroes_only);
-int gmem_split_at(struct address_space *mapping, pgoff_t index, int *order);
+void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end);
+bool gmem_remove_zeroes(struct address_space *mapping, pgoff_t start, pgoff_t end);
+int gmem_split_at(struct address_space *mapping, pgoff_t index, bool wait, int *order);
 int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t index,
 		  unsigned long max_holes, gfp_t gfp, unsigned long *holes);
 

@@ -111,13 +111,14 @@ void kvm_gmem_bpf_free(struct inode *inode)
  * Would some of the largest folio that fits be memory that is shared now, and that the VM uses from
  * elsewhere?
  */
-static bool kvm_gmem_partly_shared(struct inode *inode, const struct kvm_gmem_access *access,
-				   unsigned int order)
+static bool kvm_gmem_partly_shared(struct inode *inode, pgoff_t index,
+				   const struct kvm_gmem_access *access, unsigned int order)
 {
 #ifdef CONFIG_KVM_GENERIC_MEMORY_ATTRIBUTES
-	gfn_t gfn = round_down(access->gfn, 1UL << order);
+	gfn_t gfn = access->gfn - (index & ((1UL << order) - 1));
 
-	if (order && access->slot && !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+	if (order && access->slot && kvm_arch_has_private_mem(access->kvm) &&
+	    !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		return !kvm_range_has_memory_attributes(access->kvm, gfn, gfn + (1UL << order),
 							KVM_MEMORY_ATTRIBUTE_PRIVATE,
 							KVM_MEMORY_ATTRIBUTE_PRIVATE);
@@ -143,7 +144,7 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
 	ctx->gfn = access->gfn;
 	ctx->why = access->why;
 	ctx->max_order = kvm_gmem_max_order(inode, index, access);
-	ctx->partly_shared = kvm_gmem_partly_shared(inode, access, ctx->max_order);
+	ctx->partly_shared = kvm_gmem_partly_shared(inode, index, access, ctx->max_order);
 	if (access->why != GMEM_WHY_PREALLOC)
 		atomic64_inc(&obj->stats.faults);
 	gmem_decide_alloc(obj, ctx);

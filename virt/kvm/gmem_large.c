@@ -40,7 +40,10 @@ module_param(gmem_rebuild_mib, uint, 0644);
 MODULE_PARM_DESC(gmem_rebuild_mib,
 		 "MiB that are rebuilt into large folios per second and guest_memfd (0: none)");
 
-/* Ranges that can wait for the worker of an inode; more are dropped, and counted. */
+/*
+ * Ranges that can wait for the worker of an inode, half of them to be rebuilt. A rebuild for which
+ * there is no room is dropped; a hole keeps its memory until it is punched again, or the file ends.
+ */
 #define GMEM_LARGE_RANGES	64
 
 /* Rounds that a rebuild tries what is in use before it leaves it as it is. */
@@ -125,11 +128,12 @@ static bool kvm_gmem_large_enable(struct inode *inode)
 
 /*
  * Whether the architecture lets a VM type's memory be in large folios. Where hardware keeps account
- * of a guest's pages (RMP, S-EPT), splitting and rebuilding would have to be told to it.
+ * of a guest's pages (RMP, S-EPT), splitting and rebuilding would have to be told to it. With base
+ * pages of 64K a block is larger than any folio of a page cache.
  */
 static bool kvm_gmem_large_allowed(struct inode *inode)
 {
-	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) &&
+	return IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && PMD_ORDER <= MAX_PAGECACHE_ORDER &&
 	       !(GMEM_I(inode)->obj->flags & GMEM_OBJ_HW_OWNED);
 }
 
@@ -262,6 +266,23 @@ static void kvm_gmem_large_range_free(struct kvm_gmem_large_range *range)
 	kfree(range);
 }
 
+/* Is there room for no more, or one that does as well? */
+static bool kvm_gmem_large_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end,
+				   bool rebuild)
+{
+	struct kvm_gmem_large_range *range;
+
+	guard(spinlock)(&large->lock);
+
+	if (large->nr_ranges >= (rebuild ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES))
+		return true;
+	list_for_each_entry(range, &large->ranges, list) {
+		if (!range->policy == !rebuild && range->start <= start && end <= range->end)
+			return true;
+	}
+	return false;
+}
+
 /* Takes over @range. */
 static void kvm_gmem_large_queue(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range)
 {
@@ -296,21 +317,25 @@ static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *l
 
 /* ---- Punching ---- */
 
-/* Split what straddles @index. Faults that are under way hold references for a moment. */
-static int kvm_gmem_split_at(struct inode *inode, pgoff_t index)
+/*
+ * Split what straddles @index. Faults that are under way hold references for a moment: a punch waits
+ * for them, while background work comes again.
+ */
+static int kvm_gmem_split_at(struct inode *inode, pgoff_t index, bool wait)
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	u64 clock = kvm_gmem_clock(kvm_gmem_split);
 	int order, ret, tries;
 
 	for (tries = 0; tries < 3; tries++) {
-		ret = gmem_split_at(inode->i_mapping, index, &order);
-		if (ret != -EAGAIN)
+		ret = gmem_split_at(inode->i_mapping, index, wait, &order);
+		if (ret != -EAGAIN || !wait)
 			break;
 		schedule_timeout_uninterruptible(1);
 	}
+	/* Nothing straddles it, or that could not be found out. */
 	if (order < 0)
-		return 0;
+		return ret;
 
 	atomic64_inc(ret ? &obj->stats.splits_failed : &obj->stats.splits);
 	trace_kvm_gmem_split(obj->id, obj->tgid, index, order, GMEM_WHY_PUNCH, ret,
@@ -320,14 +345,18 @@ static int kvm_gmem_split_at(struct inode *inode, pgoff_t index)
 
 static void kvm_gmem_hole_later(struct inode *inode, pgoff_t start, pgoff_t end)
 {
-	struct kvm_gmem_large_range *range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	struct kvm_gmem_large *large = GMEM_I(inode)->large;
+	struct kvm_gmem_large_range *range;
 
+	if (kvm_gmem_large_pending(large, start, end, false))
+		return;
+	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
 	if (!range)
 		return;
 	range->start = start;
 	range->end = end;
 	range->due = jiffies + HZ / 10;
-	kvm_gmem_large_queue(GMEM_I(inode)->large, range);
+	kvm_gmem_large_queue(large, range);
 }
 
 /*
@@ -383,9 +412,9 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	u64 failed = 0;
 
 	if (large) {
-		if (kvm_gmem_split_at(inode, start))
+		if (kvm_gmem_split_at(inode, start, true))
 			kvm_gmem_zero_part(inode, start, &start, &end);
-		if (start < end && kvm_gmem_split_at(inode, end))
+		if (start < end && kvm_gmem_split_at(inode, end, true))
 			kvm_gmem_zero_part(inode, end, &start, &end);
 		if (start >= end)
 			return 0;
@@ -394,7 +423,7 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	if (mode == GMEM_FREE_SCRUB)
 		failed = kvm_gmem_scrub(inode, start, end);
 	if (large)
-		gmem_remove_range(mapping, start, end, false);
+		gmem_remove_range(mapping, start, end);
 	else
 		truncate_inode_pages_range(mapping, (loff_t)start << PAGE_SHIFT,
 					   ((loff_t)end << PAGE_SHIFT) - 1);
@@ -406,23 +435,21 @@ static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range 
 {
 	struct address_space *mapping = inode->i_mapping;
 	pgoff_t start = range->start, end = range->end;
-	int ret;
+	bool done;
 
 	kvm_gmem_widen(inode, &start, &end);
 	filemap_invalidate_lock(mapping);
 	kvm_gmem_invalidate_start(inode, start, end);
 
-	ret = kvm_gmem_split_at(inode, range->start);
-	if (!ret)
-		ret = kvm_gmem_split_at(inode, range->end);
-	if (!ret)
-		gmem_remove_range(mapping, range->start, range->end, true);
+	done = !kvm_gmem_split_at(inode, range->start, false) &&
+	       !kvm_gmem_split_at(inode, range->end, false) &&
+	       gmem_remove_zeroes(mapping, range->start, range->end);
 
 	kvm_gmem_invalidate_end(inode, start, end);
 	filemap_invalidate_unlock(mapping);
 
 	range->due = jiffies + min(HZ << min(range->tries++, 8U), GMEM_HOLE_RETRY_MAX * HZ);
-	return ret;
+	return !done;
 }
 
 /* ---- Rebuilding ---- */
@@ -446,6 +473,8 @@ static bool kvm_gmem_block_private(struct inode *inode, pgoff_t start, pgoff_t e
 		xa_for_each_range(&f->bindings, index, slot, start, end - 1) {
 			pgoff_t pgoff = slot->gmem.pgoff;
 
+			if (!kvm_arch_has_private_mem(f->kvm))
+				continue;
 			gfn = slot->base_gfn + max(pgoff, start) - pgoff;
 			gfn_end = slot->base_gfn + min(pgoff + slot->npages, end) - pgoff;
 			if (!kvm_range_has_memory_attributes(f->kvm, gfn, gfn_end,
@@ -459,42 +488,85 @@ static bool kvm_gmem_block_private(struct inode *inode, pgoff_t start, pgoff_t e
 }
 
 /*
- * Where the memory of a block is, which is where it will be; or an error if it is one folio
- * already, or nothing.
+ * Where most of a block is, as far as the beginning tells: it is to be there as a whole. An error if
+ * it is one folio already, or more than @max_holes of its pages are missing.
  */
-static int kvm_gmem_block_node(struct inode *inode, pgoff_t start)
+static int kvm_gmem_block_node(struct inode *inode, pgoff_t start, u32 max_holes)
 {
+	pgoff_t next = start, last = start + GMEM_BLOCK_PAGES - 1;
+	unsigned long pages = 0;
 	struct folio_batch fbatch;
-	pgoff_t next = start;
 	int node = -ENODATA;
+	unsigned int i;
 
 	folio_batch_init(&fbatch);
-	if (filemap_get_folios(inode->i_mapping, &next, start + GMEM_BLOCK_PAGES - 1, &fbatch)) {
-		node = folio_nid(fbatch.folios[0]);
+	while (next <= last && filemap_get_folios(inode->i_mapping, &next, last, &fbatch)) {
+		if (!pages)
+			node = folio_nid(fbatch.folios[0]);
+		for (i = 0; i < folio_batch_count(&fbatch); i++)
+			pages += folio_nr_pages(fbatch.folios[i]);
 		if (folio_order(fbatch.folios[0]) >= PMD_ORDER)
 			node = -EEXIST;
+		folio_batch_release(&fbatch);
 	}
-	folio_batch_release(&fbatch);
+	if (node >= 0 && pages + max_holes < GMEM_BLOCK_PAGES)
+		return -ENODATA;
 	return node;
 }
 
-static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, u32 max_holes,
+/* Nothing but the VMM says with mbind() puts memory elsewhere than it is. */
+static gfp_t kvm_gmem_rebuild_gfp(struct inode *inode, pgoff_t start)
+{
+	gfp_t gfp = kvm_gmem_large_gfp(mapping_gfp_mask(inode->i_mapping), PMD_ORDER, PMD_ORDER);
+	struct mempolicy *mpol = mpol_shared_policy_lookup(&GMEM_I(inode)->policy, start);
+
+	if (!mpol)
+		return gfp | __GFP_THISNODE;
+	mpol_cond_put(mpol);
+	return gfp;
+}
+
+static void kvm_gmem_rebuilt(struct inode *inode, pgoff_t start, unsigned long holes,
+			     enum gmem_why why, int ret, u64 clock)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+
+	atomic64_inc(ret ? &obj->stats.rebuilds_failed : &obj->stats.rebuilds);
+	trace_kvm_gmem_collapse(obj->id, obj->tgid, start, PMD_ORDER, holes, why, ret,
+				kvm_gmem_since(clock));
+}
+
+/*
+ * Look at a block before any mapping of it is taken away: is there anything to do, and where? What
+ * is seen may change, and is checked again.
+ */
+static int kvm_gmem_rebuild_prepare(struct inode *inode, pgoff_t start, u32 *max_holes)
+{
+	struct address_space *mapping = inode->i_mapping;
+	pgoff_t end = start + GMEM_BLOCK_PAGES;
+	int node;
+
+	filemap_invalidate_lock_shared(mapping);
+	if (!kvm_gmem_block_private(inode, start, end))
+		*max_holes = 0;
+	node = kvm_gmem_block_node(inode, start, *max_holes);
+	filemap_invalidate_unlock_shared(mapping);
+
+	if (node >= 0 && !kvm_gmem_one_mempolicy(inode, start, end))
+		return -EXDEV;
+	return node;
+}
+
+static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, int node, u32 max_holes,
 				  enum gmem_why why)
 {
 	struct address_space *mapping = inode->i_mapping;
-	gfp_t gfp = kvm_gmem_large_gfp(mapping_gfp_mask(mapping), PMD_ORDER, PMD_ORDER);
+	gfp_t gfp = kvm_gmem_rebuild_gfp(inode, start);
 	u64 clock = kvm_gmem_clock(kvm_gmem_collapse);
-	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	pgoff_t end = start + GMEM_BLOCK_PAGES;
 	unsigned long holes = 0;
 	struct folio *folio;
-	int node, ret;
-
-	node = kvm_gmem_block_node(inode, start);
-	if (node < 0)
-		return node;
-	if (!kvm_gmem_one_mempolicy(inode, start, end))
-		return -EXDEV;
+	int ret;
 
 	folio = kvm_gmem_new_folio(inode, start, PMD_ORDER, gfp, node, NULL);
 	if (!folio) {
@@ -511,9 +583,7 @@ static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, u32 max_ho
 	filemap_invalidate_unlock(mapping);
 	folio_put(folio);
 out:
-	atomic64_inc(ret ? &obj->stats.rebuilds_failed : &obj->stats.rebuilds);
-	trace_kvm_gmem_collapse(obj->id, obj->tgid, start, PMD_ORDER, holes, why, ret,
-				kvm_gmem_since(clock));
+	kvm_gmem_rebuilt(inode, start, holes, why, ret, clock);
 	return ret;
 }
 
@@ -522,14 +592,23 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	unsigned int mib = READ_ONCE(gmem_rebuild_mib);
+	u32 max_holes = range->max_holes;
 	struct mem_cgroup *old_memcg;
-	int ret;
+	int node, ret;
 
 	if (!mib || READ_ONCE(range->policy->retired) || gmem_obj_memory_short(obj))
 		return false;
 
+	node = kvm_gmem_rebuild_prepare(inode, range->start, &max_holes);
+	if (node < 0) {
+		if (node != -EEXIST)
+			kvm_gmem_rebuilt(inode, range->start, 0, range->why, node, 0);
+		range->start += GMEM_BLOCK_PAGES;
+		return range->start < range->end;
+	}
+
 	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
-	ret = kvm_gmem_rebuild_block(inode, range->start, range->max_holes, range->why);
+	ret = kvm_gmem_rebuild_block(inode, range->start, node, max_holes, range->why);
 	set_active_memcg(old_memcg);
 
 	/* There will be no more memory for the next block, either. */
@@ -542,24 +621,8 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	}
 	range->tries = 0;
 	range->start += GMEM_BLOCK_PAGES;
-	/* What was there already cost nothing. */
-	range->due = jiffies;
-	if (ret != -EEXIST && ret != -ENODATA)
-		range->due += msecs_to_jiffies(DIV_ROUND_UP(1000 * (HPAGE_PMD_SIZE >> 20), mib));
+	range->due = jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib));
 	return range->start < range->end;
-}
-
-static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end)
-{
-	struct kvm_gmem_large_range *range;
-
-	guard(spinlock)(&large->lock);
-
-	list_for_each_entry(range, &large->ranges, list) {
-		if (range->policy && range->start <= start && end <= range->end)
-			return true;
-	}
-	return false;
 }
 
 /**
@@ -585,7 +648,7 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 		  round_down(kvm_gmem_pages(inode), GMEM_BLOCK_PAGES));
 	if (start >= end || !kvm_gmem_large_allowed(inode) || !kvm_gmem_large_enable(inode))
 		return;
-	if (kvm_gmem_rebuild_pending(GMEM_I(inode)->large, start, end))
+	if (kvm_gmem_large_pending(GMEM_I(inode)->large, start, end, true))
 		return;
 
 	policy = gmem_policy_get_effective(GMEM_I(inode)->obj);

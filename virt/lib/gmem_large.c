@@ -22,22 +22,25 @@
  * gmem_split_at - have no folio straddle the beginning of a page
  * @mapping: page cache of guest memory
  * @index: page
+ * @wait: for the folio's lock; one who holds it may be waiting for the invalidate lock
+ *	  (->error_remove_folio() is called so), which background work should not risk
  * @order: set to the order of the folio that straddled it; -1 if there was none
  *
  * The pieces are as large as they can be: only what holds @index is split, and split again.
  *
  * Context: process context, may sleep.
- * Return: 0 if no folio straddles @index now; -EAGAIN if something else holds a reference; -ENOMEM;
- * -EBUSY
+ * Return: 0 if no folio straddles @index now; -EAGAIN if something else holds a reference, or the
+ * lock; -ENOMEM; -EBUSY
  */
-int gmem_split_at(struct address_space *mapping, pgoff_t index, int *order)
+int gmem_split_at(struct address_space *mapping, pgoff_t index, bool wait, int *order)
 {
-	struct folio *folio = filemap_lock_folio(mapping, index);
+	fgf_t fgp = FGP_LOCK | (wait ? 0 : FGP_NOWAIT);
+	struct folio *folio = __filemap_get_folio(mapping, index, fgp, 0);
 	int ret = 0;
 
 	*order = -1;
 	if (IS_ERR(folio))
-		return 0;
+		return PTR_ERR(folio) == -ENOENT ? 0 : PTR_ERR(folio);
 
 	if (folio->index < index) {
 		unsigned int to = __ffs(index - folio->index);
@@ -170,6 +173,7 @@ static int gmem_pieces_replace(struct address_space *mapping, struct folio *foli
 		if (gmem_pages_present(mapping, folio->index, folio_next_index(folio)) !=
 		    pieces->pages) {
 			xas_unlock_irq(&xas);
+			xas_destroy(&xas);
 			return -EAGAIN;
 		}
 		xas_store(&xas, folio);
@@ -222,10 +226,14 @@ static int gmem_collapse_pieces(struct address_space *mapping, struct folio *fol
 	if (err)
 		return err;
 
-	/* Whoever finds it in the page cache finds it complete, and waits for its lock. */
+	/*
+	 * Whoever finds it in the page cache finds it complete, and waits for its lock. Dirty, as its
+	 * pieces were: else mm could take it for something that can be read again.
+	 */
 	__folio_set_locked(folio);
 	folio->mapping = mapping;
 	folio_mark_uptodate(folio);
+	folio_set_dirty(folio);
 	folio_ref_add(folio, nr);
 	err = gmem_pieces_replace(mapping, folio, pieces);
 	if (err) {
@@ -283,16 +291,11 @@ out:
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_collapse, "kvm");
 
-/*
- * Nothing is lost with a folio that nobody can write to (it is locked and not mapped, and the page
- * cache and the caller hold the only references) and that holds nothing.
- */
 static bool gmem_folio_is_zero(struct folio *folio)
 {
 	unsigned long i;
 
-	if (folio_ref_count(folio) != folio_nr_pages(folio) + 1 ||
-	    folio_contain_hwpoisoned_page(folio))
+	if (folio_contain_hwpoisoned_page(folio))
 		return false;
 	if (!folio_test_uptodate(folio))
 		return true;
@@ -307,19 +310,42 @@ static bool gmem_folio_is_zero(struct folio *folio)
 	return true;
 }
 
+/*
+ * Remove a folio if nothing is lost with it: it holds nothing, and nobody can be writing to it, for it
+ * is locked and not mapped, and the page cache and the caller hold the only references.
+ */
+static bool gmem_remove_if_zero(struct address_space *mapping, struct folio *folio)
+{
+	if (folio_ref_count(folio) != folio_nr_pages(folio) + 1)
+		return false;
+	if (gmem_folio_is_zero(folio))
+		generic_error_remove_folio(mapping, folio);
+	return true;
+}
+
+static bool gmem_folio_within(struct address_space *mapping, struct folio *folio, pgoff_t start,
+			      pgoff_t end)
+{
+	return folio->mapping == mapping && folio->index >= start && folio_next_index(folio) <= end;
+}
+
+static void gmem_folio_unmap(struct address_space *mapping, struct folio *folio)
+{
+	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
+}
+
 /**
  * gmem_remove_range - remove the folios of a range
  * @mapping: page cache of guest memory
  * @start: first page
  * @end: page after the last
- * @zeroes_only: leave what holds anything else, or is in use
  *
  * Folios that reach out of the range are left alone.
  *
  * Context: process context, may sleep. Invalidate lock held for writing; the range is not mapped
  * into any guest and is kept from being mapped.
  */
-void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end, bool zeroes_only)
+void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end)
 {
 	struct folio_batch fbatch;
 	pgoff_t next = start;
@@ -331,12 +357,9 @@ void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end
 			struct folio *folio = fbatch.folios[i];
 
 			folio_lock(folio);
-			if (folio->mapping == mapping && folio->index >= start &&
-			    folio_next_index(folio) <= end) {
-				unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio),
-						    false);
-				if (!zeroes_only || gmem_folio_is_zero(folio))
-					generic_error_remove_folio(mapping, folio);
+			if (gmem_folio_within(mapping, folio, start, end)) {
+				gmem_folio_unmap(mapping, folio);
+				generic_error_remove_folio(mapping, folio);
 			}
 			folio_unlock(folio);
 		}
@@ -345,3 +368,44 @@ void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end
 	}
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_remove_range, "kvm");
+
+/**
+ * gmem_remove_zeroes - remove the folios of a range that hold nothing but zeroes
+ * @mapping: page cache of guest memory
+ * @start: first page
+ * @end: page after the last
+ *
+ * Folios that reach out of the range are left alone. Does not wait for folios that are locked: see
+ * gmem_split_at().
+ *
+ * Context: as gmem_remove_range().
+ * Return: false if something was in use, so that it is worth to try again
+ */
+bool gmem_remove_zeroes(struct address_space *mapping, pgoff_t start, pgoff_t end)
+{
+	struct folio_batch fbatch;
+	pgoff_t next = start;
+	bool all = true;
+	unsigned int i;
+
+	folio_batch_init(&fbatch);
+	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			struct folio *folio = fbatch.folios[i];
+
+			if (!folio_trylock(folio)) {
+				all = false;
+				continue;
+			}
+			if (gmem_folio_within(mapping, folio, start, end)) {
+				gmem_folio_unmap(mapping, folio);
+				all &= gmem_remove_if_zero(mapping, folio);
+			}
+			folio_unlock(folio);
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+	return all;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_remove_zeroes, "kvm");

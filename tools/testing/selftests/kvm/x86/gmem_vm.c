@@ -37,6 +37,9 @@
 #define WINDOW_START	(4ULL * SZ_1G)
 #define WINDOW_END	(16ULL * SZ_1G)
 
+/* So much of it is mapped by the guest in pages of 4K if the guest is told to. */
+#define SMALL_WINDOW	SZ_64M
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE	23
 #endif
@@ -82,6 +85,7 @@ static struct gmem_file *file;		/* the one that commands are about */
 static struct slot slots[MAX_SLOTS];
 
 static u32 vm_type = KVM_X86_SW_PROTECTED_VM;
+static bool small_pages;
 static struct kvm_vm *vm;
 static struct kvm_vcpu *vcpu;
 static struct gmem_guest_cmd *guest_cmd;
@@ -201,7 +205,7 @@ static int need_vm(struct result *res)
 		.mode = VM_MODE_DEFAULT,
 		.type = vm_type,
 	};
-	gva_t gva;
+	gva_t gva, start = WINDOW_START;
 
 	if (vm)
 		return 0;
@@ -211,7 +215,9 @@ static int need_vm(struct result *res)
 	/* Where it is not there, nobody needs it. */
 	if (__vm_enable_cap(vm, KVM_CAP_EXIT_HYPERCALL, BIT(KVM_HC_MAP_GPA_RANGE)))
 		say(res, " (no KVM_CAP_EXIT_HYPERCALL)");
-	gmem_map_identity(vm, WINDOW_START, WINDOW_END);
+	for (; small_pages && start < WINDOW_START + SMALL_WINDOW; start += PAGE_SIZE)
+		__virt_pg_map(vm, &vm->mmu, start, start, PG_LEVEL_4K);
+	gmem_map_identity(vm, start, WINDOW_END);
 	gva = vm_alloc_page(vm);
 	guest_cmd = addr_gva2hva(vm, gva);
 	vcpu = vm_vcpu_add(vm, 0, gmem_guest_main);
@@ -329,6 +335,14 @@ static int cmd_vmtype(struct args *a, struct result *res)
 		vm_type = KVM_X86_SW_PROTECTED_VM;
 	else
 		return error(-EINVAL, res, "neither 'default' nor 'sw_protected': '%s'", a->s[0]);
+	return 0;
+}
+
+static int cmd_smallpages(struct args *a, struct result *res)
+{
+	if (vm)
+		return error(-EBUSY, res, "there is a VM already");
+	small_pages = true;
 	return 0;
 }
 
@@ -891,6 +905,8 @@ struct command {
 static const struct command commands[] = {
 	{ "vmtype", "s", cmd_vmtype, "sw_protected|default",
 	  "before anything else; vmtype=... does too" },
+	{ "smallpages", "", cmd_smallpages, "",
+	  "the guest maps the first 64M of its window by 4K, not by 2M; before anything else" },
 	{ "flags", "", cmd_flags, "", "KVM_CAP_GUEST_MEMFD_FLAGS" },
 	{ "create", "n+", cmd_create,
 	  "SIZE [mmap] [shared] [policy=NAME] [flags=BITS] [reserved=WORD:VALUE]",
