@@ -70,7 +70,7 @@ has '.policies[0].decisions | .alloc == 1024 and .prealloc == 2 and .convert == 
 has '[.policies[0].counters[] | "\(.name)=\(.value)"] == ["ranges=2", "pages=2048", "at_limit=0"]'
 has '.objects[0] | .tgid == '"${VM_PID[a]}"' and .comm == "gmem_vm" and .policy == "prealloc" and .policy_id == '"$id"' and .scope == "global" and .size == 4194304 and .resident == 4194304 and .ready == 4194304 and .shadow == null and .asked_name == null and .cgroup.path == "/"'
 has '.objects[0] | .folios_by_order == {"0": 1024} and .zeroed.ahead == 4194304 and .zeroed.first_use == 0 and .faults == 0 and .ahead.done_pages == 1024 and .ahead.asked_pages == 2048'
-assert_match "$(gmem-policy status)" 'prealloc: active.* 4 MiB in memory.*max_mb=8.*2048.*gmem_vm +4 MiB +4 MiB +prealloc \(global\)' 'status'
+assert_match "$(gmem-policy status)" 'prealloc: active.* 4 MiB in memory.*max_mb=8.*2048.*gmem_vm +4 MiB +4 MiB +0 B +prealloc \(global\)' 'status'
 assert_eq "$(gmem-policy status --names)" prealloc 'status --names'
 json show prealloc
 has '.schema == 1 and .policy.id == '"$id"' and (.objects | length == 1)'

@@ -142,14 +142,19 @@ enum gmem_obj_flags {
  * @GMEM_POLICY_NAMED: in no scope by itself; a VMM asks for it by name
  * @GMEM_POLICY_ENFORCED: beats the policy that a VMM named
  * @GMEM_POLICY_SHADOW: consulted beside the effective policy; counted and traced, never applied
+ * @GMEM_POLICY_LARGE: its alloc decides orders. Without it, max_order is 0: finding out what fits
+ *		       costs more than a decision, which policies without large folios need not pay
  */
 enum gmem_policy_flags {
 	GMEM_POLICY_NAMED	= 1U << 0,
 	GMEM_POLICY_ENFORCED	= 1U << 1,
 	GMEM_POLICY_SHADOW	= 1U << 2,
+	GMEM_POLICY_LARGE	= 1U << 3,
 };
 
-#define GMEM_POLICY_FLAGS	(GMEM_POLICY_NAMED | GMEM_POLICY_ENFORCED | GMEM_POLICY_SHADOW)
+/* Of these, those that say for whom a policy is; an update cannot change them. */
+#define GMEM_POLICY_SCOPE_FLAGS	(GMEM_POLICY_NAMED | GMEM_POLICY_ENFORCED | GMEM_POLICY_SHADOW)
+#define GMEM_POLICY_FLAGS	(GMEM_POLICY_SCOPE_FLAGS | GMEM_POLICY_LARGE)
 
 /**
  * struct gmem_info - the guest memory object that a decision is about
@@ -191,7 +196,8 @@ struct gmem_obj_ctx {
  * @gfn: guest frame that it is for, %GMEM_NO_GFN if not known
  * @why: what needs it (enum gmem_why)
  * @max_order: largest folio order that fits here: the file, the memslot, what is there already, one
- *	       mempolicy. 0 where hardware owns private memory. The next moment it may be less
+ *	       mempolicy. 0 where hardware owns private memory, and without %GMEM_POLICY_LARGE. The
+ *	       next moment it may be less
  * @order: decision: folio order, 0 to the order of a PMD; above max_order it is fitted
  * @node: decision: preferred NUMA node, or %GMEM_NO_NODE; mbind() and cpusets go before it
  * @zero: decision: enum gmem_zero
@@ -614,12 +620,6 @@ static __always_inline bool gmem_policy_enabled(void)
 	return static_branch_unlikely(&gmem_policy_key);
 }
 
-/* Would a decision about @obj be asked for? One that comes or goes meanwhile does no harm. */
-static inline bool gmem_obj_has_policy(const struct gmem_obj *obj)
-{
-	return rcu_access_pointer(obj->policy) || rcu_access_pointer(obj->shadow);
-}
-
 struct gmem_obj *gmem_obj_create(const struct gmem_obj_args *args);
 void gmem_obj_retire(struct gmem_obj *obj);
 void gmem_obj_release(struct gmem_obj *obj);
@@ -631,6 +631,7 @@ struct gmem_policy *gmem_policy_get_effective(struct gmem_obj *obj);
 struct gmem_policy *gmem_policy_next(u64 *id);
 void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, const char *reason);
 
+bool gmem_wants_order(struct gmem_obj *obj);
 void gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
 void gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
 void gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);

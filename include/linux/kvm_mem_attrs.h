@@ -12,11 +12,13 @@ struct kvm_mem_range;
  * @ranges: struct kvm_mem_range, none where memory has no attributes
  * @lock: between a change of @ranges and its readers, who try without it first
  *
- * Ranges that touch have different attributes, so that memory and time go by
- * how often attributes change from one page to the next, and not by how many
- * pages there are.
+ * Ranges that touch have different attributes, except while one is being set, so
+ * that memory and time go by how often attributes change from one page to the next,
+ * and not by how many pages there are.  Where they change with every page or two,
+ * this takes more memory than a word for each page would.
  *
- * Writers hold a lock of the user's, which may sleep; readers need not.  While a
+ * Writers hold a lock of the user's, which may sleep.  Readers hold none, but may
+ * wait for a writer: they must not run in an interrupt.  While a
  * range is being set, a reader gets the old or the new attributes for each of its
  * pages, and the right ones for all others.
  *

@@ -229,6 +229,26 @@ GMEM_ASK(prealloc, PREALLOC, ctx->from, ctx->count, ctx->how, ctx->count);
 GMEM_ASK(convert, CONVERT, ctx->start, ctx->nr, ctx->how, ctx->quiet_ms);
 GMEM_ASK(free, FREE, ctx->start, ctx->nr, ctx->mode, 0);
 
+static bool gmem_policy_is_large(const struct gmem_policy *policy)
+{
+	return policy && (policy->ops->flags & GMEM_POLICY_LARGE);
+}
+
+/**
+ * gmem_wants_order - will a decision to allocate be about the order, too?
+ * @obj: the object
+ *
+ * Return: true if a policy that would be asked now has %GMEM_POLICY_LARGE
+ */
+bool gmem_wants_order(struct gmem_obj *obj)
+{
+	guard(rcu)();
+
+	return gmem_policy_is_large(rcu_dereference(obj->policy)) ||
+	       gmem_policy_is_large(rcu_dereference(obj->shadow));
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_wants_order, "kvm");
+
 /**
  * gmem_call_init - ask a policy to take an object
  * @obj: the object; its lock is held

@@ -891,7 +891,7 @@ static int gmem_update(void *kdata, void *old_kdata, struct bpf_link *link)
 	int err;
 
 	if (strcmp(ops->name, old_ops->name) || ops->cgroup_id != old_ops->cgroup_id ||
-	    ops->flags != old_ops->flags)
+	    (ops->flags ^ old_ops->flags) & GMEM_POLICY_SCOPE_FLAGS)
 		return -EINVAL;
 
 	err = gmem_may_attach(ops);

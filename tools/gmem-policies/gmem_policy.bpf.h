@@ -88,7 +88,10 @@
 #define GMEM_INIT(ctx)		__GMEM_OP(int, init, gmem_obj_ctx, "", ctx)
 #define GMEM_EXIT(ctx)		__GMEM_OP(void, exit, gmem_obj_ctx, "", ctx)
 
-/* The policy: its name, what it is for in a few words, and GMEM_USE() of each op that it has. */
+/*
+ * The policy: its name, what it is for in a few words, and GMEM_USE() of each op that it has; with
+ * .flags = GMEM_POLICY_LARGE if its alloc decides orders.
+ */
 #define GMEM_USE(op)	.op = (void *)op_##op
 #define GMEM_POLICY(policy, about, ...)						\
 	SEC(".struct_ops.link") __gmem_tag("about", about)			\

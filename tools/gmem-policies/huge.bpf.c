@@ -64,4 +64,5 @@ GMEM_OP(alloc, ctx)
 		COUNT(smaller);
 }
 
-GMEM_POLICY(huge, "the largest folios that fit", GMEM_USE(alloc));
+GMEM_POLICY(huge, "the largest folios that fit", GMEM_USE(alloc),
+	    .flags = GMEM_POLICY_LARGE);

@@ -137,4 +137,5 @@ GMEM_OP(convert, ctx)
 }
 
 GMEM_POLICY(huge_adaptive, "large folios where memory is not converted to and fro",
-	    GMEM_USE(alloc), GMEM_USE(convert));
+	    GMEM_USE(alloc), GMEM_USE(convert),
+	    .flags = GMEM_POLICY_LARGE);

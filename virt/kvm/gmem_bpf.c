@@ -138,12 +138,10 @@ void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_
 {
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 
-	if (!gmem_obj_has_policy(obj))
-		return;
 	ctx->index = index;
 	ctx->gfn = access->gfn;
 	ctx->why = access->why;
-	ctx->max_order = kvm_gmem_max_order(inode, index, access);
+	ctx->max_order = gmem_wants_order(obj) ? kvm_gmem_max_order(inode, index, access) : 0;
 	ctx->partly_shared = kvm_gmem_partly_shared(inode, index, access, ctx->max_order);
 	if (access->why != GMEM_WHY_PREALLOC)
 		atomic64_inc(&obj->stats.faults);

@@ -86,6 +86,7 @@ static struct kvm_mem_range *kvm_mem_range_next(const struct kvm_mem_range *rang
  * @mem: the attributes
  * @index: the page
  *
+ * Context: any but hardirq, softirq and NMI, and not under a raw spinlock.
  * Return: its attributes, 0 if it has none.
  */
 unsigned long kvm_mem_attrs_get(struct kvm_mem_attrs *mem, unsigned long index)
@@ -136,6 +137,7 @@ static bool __kvm_mem_attrs_range_has(struct kvm_mem_attrs *mem, unsigned long i
  * @mask: the attributes to look at
  * @attrs: what they have to be
  *
+ * Context: as kvm_mem_attrs_get().
  * Return: true if the attributes in @mask are @attrs for all of the range.
  */
 bool kvm_mem_attrs_range_has(struct kvm_mem_attrs *mem, unsigned long start, unsigned long end,
@@ -179,13 +181,17 @@ int kvm_mem_attrs_reserve(struct kvm_mem_attrs *mem, struct kvm_mem_attrs_update
 		.attrs = attrs,
 		.left = left,
 	};
+	/*
+	 * Zeroed, for readers that find a new range before what is written into
+	 * it: they then see no children, and look once more.
+	 */
 	if (attrs && !grow) {
-		update->set = kmalloc_obj(*update->set, GFP_KERNEL_ACCOUNT);
+		update->set = kzalloc_obj(*update->set, GFP_KERNEL_ACCOUNT);
 		if (!update->set)
 			return -ENOMEM;
 	}
 	if (left && !grow && left->last > update->last) {
-		update->rest = kmalloc_obj(*update->rest, GFP_KERNEL_ACCOUNT);
+		update->rest = kzalloc_obj(*update->rest, GFP_KERNEL_ACCOUNT);
 		if (!update->rest) {
 			kfree(update->set);
 			return -ENOMEM;

@@ -344,7 +344,7 @@ int cmd_load(int argc, char **argv)
 	cgroup = object.cgroup;
 	ret = -1;
 	if (opt.flags) {
-		flags = 0;
+		flags &= FLAG_LARGE;
 		if (parse_flags(opt.flags, &flags))
 			goto out;
 	}

@@ -16,6 +16,7 @@ static const struct {
 	{ FLAG_NAMED, "named" },
 	{ FLAG_ENFORCED, "enforced" },
 	{ FLAG_SHADOW, "shadow" },
+	{ FLAG_LARGE, "large" },
 }, obj_flags[] = {
 	{ OBJ_MMAP, "mmap" },
 	{ OBJ_SHARED, "shared" },
@@ -37,10 +38,11 @@ const char *flags_text(__u32 flags)
 const char *policy_scope(const struct policy_rec *rec)
 {
 	const char *where = rec->cgroup_id ? cgroup_name(rec->cgroup_id) : "global";
+	const char *flags = flags_text(rec->flags & ~FLAG_LARGE);
 
 	if (rec->flags & FLAG_NAMED)
 		return "named";
-	return *flags_text(rec->flags) ? fmt("%s, %s", where, flags_text(rec->flags)) : where;
+	return *flags ? fmt("%s, %s", where, flags) : where;
 }
 
 const char *policy_state(const struct policy_rec *rec)

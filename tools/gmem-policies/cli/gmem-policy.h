@@ -26,6 +26,7 @@
 #define FLAG_NAMED	BIT(0)
 #define FLAG_ENFORCED	BIT(1)
 #define FLAG_SHADOW	BIT(2)
+#define FLAG_LARGE	BIT(3)	/* the policy's own; the others are the operator's */
 
 /* Flags of an object. */
 #define OBJ_MMAP	BIT(0)

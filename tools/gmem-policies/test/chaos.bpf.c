@@ -62,4 +62,5 @@ GMEM_OP(free, ctx)
 }
 
 GMEM_POLICY(chaos, "decide at random, and nothing nonsensical, for tests",
-	    GMEM_USE(init), GMEM_USE(alloc), GMEM_USE(prealloc), GMEM_USE(convert), GMEM_USE(free));
+	    GMEM_USE(init), GMEM_USE(alloc), GMEM_USE(prealloc), GMEM_USE(convert), GMEM_USE(free),
+	    .flags = GMEM_POLICY_LARGE);
