@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* gmem-trace: what its parts have in common. */
+#ifndef __GMEM_TRACE_TOOL_H
+#define __GMEM_TRACE_TOOL_H
+
+#include <errno.h>
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <linux/types.h>
+
+#include "gmem_trace.h"
+
+#define JSON_SCHEMA	1
+#define NSEC_PER_SEC	1000000000ULL
+#define PAGE_BYTES	4096ULL
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define BIT(n)		(1U << (n))
+#define __printf(f, a)	__attribute__((format(printf, f, a)))
+
+/* Exit codes. */
+enum {
+	EXIT_OK		= 0,
+	EXIT_FAILED	= 1,
+	EXIT_USAGE	= 2,
+};
+
+struct options {
+	bool json;
+	bool verbose;
+	bool timestamp;
+	bool once;
+	double interval;	/* seconds; 0: one report at the end */
+	__u64 count;		/* reports, or events; 0: no end */
+	double duration;	/* seconds; 0: until a signal */
+	__u32 pid;		/* 0: all */
+	const char *vm;
+	const char *cgroup;	/* below the mount of cgroup2, with a slash */
+	const char *event;
+	__u64 slower_ns;
+	const char *file;
+};
+
+extern struct options opt;
+
+/* What a command needs of the kernel. */
+struct needs {
+	const char *const *programs;	/* names, or beginnings of names that end with '*' */
+	const char *const *events;	/* tracepoints without which there is nothing to show */
+	bool vms;
+	bool series;
+	bool decisions;
+	bool ring;
+};
+
+/* main.c */
+int usage_error(const char *format, ...) __printf(1, 2);
+
+/* out.c: failures, values for people, JSON */
+int fail(int err, const char *format, ...) __printf(2, 3);
+void fail_hint(const char *format, ...) __printf(1, 2);
+void fail_log(void);
+void report_failure(void);
+void log_begin(void);
+
+const char *fmt(const char *format, ...) __printf(1, 2);
+const char *fmt_ns(__u64 ns);
+const char *fmt_size(__u64 bytes);
+const char *fmt_count(__u64 n);
+
+void json_str(json_object *o, const char *key, const char *value);
+void json_num(json_object *o, const char *key, __u64 value);
+void json_int(json_object *o, const char *key, __s64 value);
+void json_real(json_object *o, const char *key, double value);
+void json_flag(json_object *o, const char *key, bool value);
+json_object *json_report(const char *command, __u64 interval_ns);
+void json_line(json_object *root);
+void print_time(void);
+
+void *xalloc(size_t size);
+
+/* hist.c */
+__u64 hist_low(unsigned int bucket);
+__u64 hist_high(unsigned int bucket);
+__u64 hist_percentile(const struct hist *h, unsigned int per_mille);
+void hist_subtract(struct hist *h, const struct hist *earlier);
+void hist_add_all(struct hist *sum, const struct hist *h);
+json_object *hist_json(const struct hist *h);
+
+/* tracer.c: the programs in the kernel */
+int tracer_open(const struct needs *needs, bool emit);
+void tracer_close(void);
+int tracer_vm_list(__u32 **tgids);
+int tracer_vm(__u32 tgid, struct vm_stats *vm);
+int tracer_drop_vm(__u32 tgid);
+int tracer_series(struct series_key **keys, struct series **values);
+int tracer_decisions(struct decision_key **keys, struct decisions **values);
+typedef int (*event_fn)(const struct event *e);
+int tracer_poll(int timeout_ms, event_fn fn);
+void tracer_losses(struct losses *losses);
+const char *tracer_lacks(int i);
+
+/* vms.c: who they are */
+struct vm_info {
+	__u32 tgid;
+	bool wanted;		/* by -p, --vm, --cgroup */
+	bool gone;
+	char name[64];
+	char comm[16];
+	char cgroup[256];
+};
+
+const struct vm_info *vm_info(__u32 tgid, const char *comm);
+void vms_refresh(void);
+void vms_forget(__u32 tgid);
+const char *vm_title(const struct vm_info *vm);
+void vm_json(json_object *o, const struct vm_info *vm);
+void vms_print_unknown(void);
+json_object *losses_json(void);
+void print_losses(void);
+json_object *lacks_json(void);
+void print_lacks(void);
+
+/* loop.c: reports, one each interval */
+typedef void (*report_fn)(__u64 interval_ns);
+int run_reports(const char *what, report_fn fn, event_fn events);
+bool stopped(void);
+__u64 now_ns(void);
+
+/* conversions.c */
+extern const char *const phase_names[NR_PHASES];
+
+/* events.c */
+extern const char *const why_names[];
+extern const char *const zero_names[];
+extern const char *const zeroed_names[];
+extern const char *const free_names[];
+extern const char *const op_names[];
+const char *word(const char *const *names, unsigned int nr, __u64 value);
+
+#define NR_WHY		11
+#define NR_ZERO		2
+#define NR_ZEROED	4
+#define NR_FREE		2
+#define NR_OPS		4
+
+/* The commands: each returns an exit code, or -1 after fail(). */
+int cmd_conversions(void);
+int cmd_faults(void);
+int cmd_zero(void);
+int cmd_alloc(void);
+int cmd_policy(void);
+int cmd_events(void);
+int cmd_memory(void);
+
+#endif /* __GMEM_TRACE_TOOL_H */

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* When to report: each interval, and at the end, which a signal, a count or a duration brings. */
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "gmem-trace.h"
+
+#define TICK_MS		250
+
+static int stop;
+
+static void on_signal(int sig __attribute__((unused)))
+{
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+}
+
+bool stopped(void)
+{
+	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
+}
+
+__u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static int ms_until(__u64 when)
+{
+	__u64 now = now_ns();
+
+	if (when <= now)
+		return 0;
+	return (when - now) / 1000000 + 1 < TICK_MS ? (when - now) / 1000000 + 1 : TICK_MS;
+}
+
+/* Wait until @when, or until it is time to stop; look after new VMs and events meanwhile. */
+static int wait_until(__u64 when, report_fn fn, event_fn events)
+{
+	int ms, n;
+
+	while (!stopped() && (ms = ms_until(when))) {
+		if (events) {
+			n = tracer_poll(ms, events);
+			if (n < 0 && n != -ECANCELED)
+				return fail(-n, "the ring buffer cannot be read");
+		} else {
+			poll(NULL, 0, ms);
+		}
+		if (fn)
+			fn(0);
+	}
+	return 0;
+}
+
+/*
+ * Report by @fn, which is called with an interval of 0 a few times a second to look who is there.
+ * @events, if given, gets what is in the ring buffer. Ends with an exit code, or -1.
+ */
+int run_reports(const char *what, report_fn fn, event_fn events)
+{
+	__u64 start, last, next, end, n;
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	print_lacks();
+	fprintf(stderr, "Tracing %s.%s\n", what, opt.duration || opt.once ? "" : " Ctrl-C ends it.");
+
+	start = now_ns();
+	last = start;
+	next = start;
+	end = opt.duration ? start + opt.duration * NSEC_PER_SEC : ~0ULL;
+	for (n = 0; !opt.count || n < opt.count; n++) {
+		next = opt.interval ? next + opt.interval * NSEC_PER_SEC : ~0ULL;
+		if (wait_until(next < end ? next : end, fn, events))
+			return -1;
+		if (events)
+			tracer_poll(0, events);
+		if (fn)
+			fn(now_ns() - last);
+		last = now_ns();
+		if (stopped() || last >= end)
+			break;
+	}
+	return EXIT_OK;
+}

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* gmem-trace: what VMs' guest_memfd memory costs them, and where conversions spend their time. */
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <bpf/libbpf.h>
+
+#include "gmem-trace.h"
+
+#define CGROUP_MOUNT	"/sys/fs/cgroup"
+
+struct options opt;
+
+enum {
+	OPT_VM = 256,
+	OPT_CGROUP,
+	OPT_DURATION,
+	OPT_ONCE,
+	OPT_EVENT,
+	OPT_SLOWER,
+};
+
+static const struct option long_options[] = {
+	{ "pid",	required_argument,	NULL, 'p' },
+	{ "timestamp",	no_argument,		NULL, 'T' },
+	{ "json",	no_argument,		NULL, 'j' },
+	{ "verbose",	no_argument,		NULL, 'v' },
+	{ "help",	no_argument,		NULL, 'h' },
+	{ "version",	no_argument,		NULL, 'V' },
+	{ "vm",		required_argument,	NULL, OPT_VM },
+	{ "cgroup",	required_argument,	NULL, OPT_CGROUP },
+	{ "duration",	required_argument,	NULL, OPT_DURATION },
+	{ "once",	no_argument,		NULL, OPT_ONCE },
+	{ "event",	required_argument,	NULL, OPT_EVENT },
+	{ "slower",	required_argument,	NULL, OPT_SLOWER },
+	{ }
+};
+
+#define OPT(option)	BIT((option) - OPT_VM)
+#define COMMON		(OPT(OPT_VM) | OPT(OPT_CGROUP) | OPT(OPT_DURATION) | OPT(OPT_ONCE))
+
+static const struct command {
+	const char *name;
+	int (*run)(void);
+	unsigned int options;
+	const char *args;
+	const char *about;
+	const char *help;
+} commands[] = {
+	{ "conversions", cmd_conversions, COMMON, "[INTERVAL [COUNT]]",
+	  "where conversions between private and shared memory spend their time",
+	  "For each VM and direction: how many, the phases of each from the guest's exit until it\n"
+	  "runs again, and how the cost grows with the size of the range and with the number of\n"
+	  "vCPUs that convert at once. Phases:\n"
+	  "\n"
+	  "  exit         from the hardware's exit until KVM_RUN returns to the VMM\n"
+	  "  think        the VMM's own time until it calls KVM_SET_MEMORY_ATTRIBUTES\n"
+	  "  lock         wait for slots_lock, which one conversion of a VM holds at a time\n"
+	  "  zap          unmap the range from the guest, and flush TLBs\n"
+	  "  store        the rest of the ioctl: one attribute for each 4K\n"
+	  "  punch        what the VMM, or a policy, punches or populates for it\n"
+	  "  back         the rest until the guest runs again\n"
+	  "  total        the sum of these\n"
+	  "  first_fault  later, handling the first fault on what became private\n" },
+};
+
+#define NR_COMMANDS	((int)ARRAY_SIZE(commands))
+
+static const char examples[] =
+	"  gmem-trace conversions                 all VMs, until Ctrl-C\n"
+	"  gmem-trace conversions -T 5            every 5 seconds, with the time\n"
+	"  gmem-trace conversions --vm web-1 1 10 one VM by its name, ten times\n"
+	"  gmem-trace conversions -j --duration 60 | jq .vms[].to.private.phases.lock.p99_ns\n";
+
+static const struct command *find_command(const char *name)
+{
+	int i;
+
+	for (i = 0; i < NR_COMMANDS; i++) {
+		if (!strcmp(name, commands[i].name))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+int usage_error(const char *format, ...)
+{
+	json_object *root, *o;
+	char text[256];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (!opt.json) {
+		fprintf(stderr, "gmem-trace: %s\n", text);
+		return EXIT_USAGE;
+	}
+	root = json_object_new_object();
+	o = json_object_new_object();
+	json_num(root, "schema", JSON_SCHEMA);
+	json_str(o, "code", "USAGE");
+	json_str(o, "message", text);
+	json_object_object_add(root, "error", o);
+	json_line(root);
+	return EXIT_USAGE;
+}
+
+static void help_all(FILE *f)
+{
+	int i;
+
+	fprintf(f, "usage: gmem-trace COMMAND [OPTION]... [INTERVAL [COUNT]]\n\n");
+	for (i = 0; i < NR_COMMANDS; i++)
+		fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].about);
+	fprintf(f, "  %-12s %s\n", "help", "this, or 'help COMMAND' for one in detail");
+	fprintf(f, "\n"
+		"With an interval (seconds), a report each time, of that time; COUNT times. Without,\n"
+		"one at the end, which Ctrl-C or --duration brings.\n"
+		"\n"
+		"  -p, --pid PID      only the VM of this process\n"
+		"      --vm NAME      only VMs of this name, a shell pattern: what QEMU has as -name,\n"
+		"                     Firecracker as --id; or the process id\n"
+		"      --cgroup PATH  only VMs in this cgroup (v2), or below it\n"
+		"      --duration S   end after so many seconds\n"
+		"      --once         one report, of one interval (1 second)\n"
+		"  -T, --timestamp    print the time with each report\n"
+		"  -j, --json         one line of JSON for each report; errors, too\n"
+		"  -v, --verbose      show what the kernel says when it refuses the programs\n"
+		"  -V, --version      print versions\n"
+		"\n"
+		"Exit status: 0 done; 1 failed; 2 wrong usage.\n"
+		"\nExamples:\n%s", examples);
+}
+
+static void help_one(const struct command *cmd)
+{
+	printf("usage: gmem-trace %s [OPTION]... %s\n\n%s\n\n%s", cmd->name, cmd->args,
+	       cmd->about, cmd->help);
+	printf("\nOptions: see 'gmem-trace help'.\n");
+}
+
+static int help(const char *name)
+{
+	const struct command *cmd;
+
+	if (!name) {
+		help_all(stdout);
+		return EXIT_OK;
+	}
+	cmd = find_command(name);
+	if (!cmd)
+		return usage_error("there is no command '%s'", name);
+	help_one(cmd);
+	return EXIT_OK;
+}
+
+static void print_version(void)
+{
+	json_object *root;
+
+	if (!opt.json) {
+		printf("gmem-trace: JSON schema %d, libbpf %s\n", JSON_SCHEMA,
+		       libbpf_version_string());
+		return;
+	}
+	root = json_object_new_object();
+	json_num(root, "schema", JSON_SCHEMA);
+	json_str(root, "libbpf", libbpf_version_string());
+	json_line(root);
+}
+
+/* ---- Values of options ---- */
+
+static bool parse_seconds(const char *text, double *value)
+{
+	char *end;
+
+	*value = strtod(text, &end);
+	return *text && !*end && *value >= 0.01 && *value <= 1e7;
+}
+
+static bool parse_number(const char *text, __u64 max, __u64 *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return *text >= '0' && *text <= '9' && !*end && !errno && *value && *value <= max;
+}
+
+/* "100us", "2ms", "1s" */
+static bool parse_time(const char *text, __u64 *ns)
+{
+	static const struct {
+		const char *unit;
+		__u64 ns;
+	} units[] = { { "ns", 1 }, { "us", 1000 }, { "ms", 1000000 }, { "s", NSEC_PER_SEC } };
+	char *end;
+	double value = strtod(text, &end);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(units); i++) {
+		if (end != text && !strcmp(end, units[i].unit) && value >= 0 && value < 1e9) {
+			*ns = value * units[i].ns;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* "/sys/fs/cgroup/a/" and "/a" are "/a". */
+static int set_cgroup(const char *path)
+{
+	struct stat st;
+	char *clean;
+	size_t len;
+
+	if (!strncmp(path, CGROUP_MOUNT, strlen(CGROUP_MOUNT)))
+		path += strlen(CGROUP_MOUNT);
+	if (asprintf(&clean, "%s%s", *path == '/' ? "" : "/", path) < 0)
+		abort();
+	for (len = strlen(clean); len > 1 && clean[len - 1] == '/'; len--)
+		clean[len - 1] = '\0';
+	opt.cgroup = clean;
+	if (!stat(fmt("%s%s", CGROUP_MOUNT, clean), &st) && S_ISDIR(st.st_mode))
+		return 0;
+	return fail(ENOENT, "there is no cgroup %s below %s", clean, CGROUP_MOUNT);
+}
+
+static int check_pid(__u64 pid)
+{
+	opt.pid = pid;
+	if (kill(pid, 0) && errno == ESRCH)
+		return fail(ESRCH, "there is no process %llu", pid);
+	return 0;
+}
+
+/* ---- The command line ---- */
+
+struct line {
+	unsigned int given;
+	bool help;
+	bool version;
+	const char *pid;
+	const char *cgroup;
+};
+
+static int parse_option(int c, struct line *line, const char *arg)
+{
+	switch (c) {
+	case 'p':
+		line->pid = optarg;
+		return 0;
+	case 'T':
+		opt.timestamp = true;
+		return 0;
+	case 'j':
+		return 0;
+	case 'v':
+		opt.verbose = true;
+		return 0;
+	case 'h':
+		line->help = true;
+		return 0;
+	case 'V':
+		line->version = true;
+		return 0;
+	case OPT_VM:
+		opt.vm = optarg;
+		return 0;
+	case OPT_CGROUP:
+		line->cgroup = optarg;
+		return 0;
+	case OPT_DURATION:
+		if (parse_seconds(optarg, &opt.duration))
+			return 0;
+		return usage_error("--duration %s: it is a number of seconds, from 0.01", optarg);
+	case OPT_ONCE:
+		opt.once = true;
+		return 0;
+	case OPT_EVENT:
+		opt.event = optarg;
+		return 0;
+	case OPT_SLOWER:
+		if (parse_time(optarg, &opt.slower_ns))
+			return 0;
+		return usage_error("--slower %s: it is a time with its unit, such as 50us or 2ms",
+				   optarg);
+	case ':':
+		return usage_error("%s takes a value", arg);
+	default:
+		return usage_error("there is no option %s; try 'gmem-trace help'", arg);
+	}
+}
+
+/* Options may stand before and after the command, so all are parsed, and then judged. */
+static int parse_options(int argc, char **argv, struct line *line)
+{
+	int c, ret;
+
+	/* Errors are told as JSON too, wherever the option that asks for it stands. */
+	for (c = 1; c < argc && strcmp(argv[c], "--"); c++)
+		opt.json |= !strcmp(argv[c], "-j") || !strcmp(argv[c], "--json");
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":p:TjvhV", long_options, NULL)) != -1) {
+		if (c >= OPT_VM)
+			line->given |= OPT(c);
+		ret = parse_option(c, line, argv[optind - 1]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static const char *option_name(unsigned int bit)
+{
+	const struct option *o;
+
+	for (o = long_options; o->name; o++) {
+		if (o->val >= OPT_VM && OPT(o->val) == bit)
+			return o->name;
+	}
+	return "?";
+}
+
+/* [INTERVAL [COUNT]] */
+static int parse_args(const struct command *cmd, int argc, char **argv)
+{
+	if (argc > 2)
+		return usage_error("usage: gmem-trace %s [OPTION]... %s", cmd->name, cmd->args);
+	if (argc > 0 && !parse_seconds(argv[0], &opt.interval))
+		return usage_error("interval %s: it is a number of seconds, from 0.01", argv[0]);
+	if (argc > 1 && !parse_number(argv[1], ~0ULL, &opt.count))
+		return usage_error("count %s: it is a number, from 1", argv[1]);
+	if (opt.once && argc > 1)
+		return usage_error("--once is one report; a count beside it makes no sense");
+	if (opt.once) {
+		opt.count = 1;
+		if (!opt.interval)
+			opt.interval = 1;
+	}
+	return 0;
+}
+
+static int prepare(const struct line *line)
+{
+	__u64 pid;
+
+	if (line->pid) {
+		if (!parse_number(line->pid, 1 << 22, &pid))
+			return usage_error("-p %s: it is the id of a process", line->pid);
+		if (check_pid(pid))
+			return -1;
+	}
+	if (line->cgroup)
+		return set_cgroup(line->cgroup);
+	return 0;
+}
+
+static int run_command(int argc, char **argv, const struct line *line)
+{
+	const struct command *cmd = find_command(argv[0]);
+	unsigned int foreign;
+	int ret;
+
+	if (!cmd)
+		return usage_error("there is no command '%s'; try 'gmem-trace help'", argv[0]);
+	foreign = line->given & ~cmd->options;
+	if (foreign)
+		return usage_error("%s has no option --%s; try 'gmem-trace help %s'", cmd->name,
+				   option_name(foreign & -foreign), cmd->name);
+	ret = parse_args(cmd, argc - 1, argv + 1);
+	if (!ret)
+		ret = prepare(line);
+	if (ret)
+		return ret;
+	ret = cmd->run();
+	tracer_close();
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct line line = {};
+	int ret;
+
+	ret = parse_options(argc, argv, &line);
+	if (ret)
+		return ret;
+	argc -= optind;
+	argv += optind;
+
+	if (line.version) {
+		print_version();
+		return EXIT_OK;
+	}
+	if (argc && !strcmp(argv[0], "help"))
+		return help(argc > 1 ? argv[1] : NULL);
+	if (line.help)
+		return help(argc ? argv[0] : NULL);
+	if (!argc) {
+		if (opt.json)
+			return usage_error("a command is missing; try 'gmem-trace help'");
+		help_all(stderr);
+		return EXIT_USAGE;
+	}
+
+	ret = run_command(argc, argv, &line);
+	if (ret < 0) {
+		report_failure();
+		ret = EXIT_FAILED;
+	}
+	return ret;
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The programs of gmem_trace.bpf.c in the kernel: loads those that a command needs and that this
+ * kernel has tracepoints for, and reads what they count.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "gmem-trace.h"
+#include "gmem_trace.skel.h"
+
+#define MAX_LACKS	24
+
+static struct gmem_trace_bpf *skel;
+static struct ring_buffer *ring;
+static event_fn ring_fn;
+static const char *lacks[MAX_LACKS];
+static int nr_lacks;
+
+/*
+ * The tracepoints, the number of their arguments, which programs take by position, and what is
+ * missing without them.
+ */
+static const struct tracepoint {
+	const char *name;
+	unsigned int args;
+	const char *lack;
+} tracepoints[] = {
+	{ "kvm_exit", 2, "the phase 'exit': how long KVM takes to leave to the VMM" },
+	{ "kvm_entry", 2, "the phase 'back', and requests that nobody answered" },
+	{ "kvm_gmem_create", 4, "files that are created" },
+	{ "kvm_gmem_release", 2, "files that are closed" },
+	{ "kvm_gmem_bind", 6, "memslots that are bound" },
+	{ "kvm_gmem_unbind", 6, "memslots that are unbound" },
+	{ "kvm_gmem_alloc", 11, "allocations" },
+	{ "kvm_gmem_zero", 6, "zeroing" },
+	{ "kvm_gmem_free", 9, "memory that is freed" },
+	{ "kvm_gmem_fault", 12, "faults, and the first fault after a conversion" },
+	{ "kvm_gmem_prealloc", 9, "memory populated ahead" },
+	{ "kvm_gmem_fallocate", 6, "fallocate()" },
+	{ "kvm_gmem_punch_hole", 6, "holes that are punched" },
+	{ "kvm_gmem_invalidate", 6, "invalidations" },
+	{ "kvm_gmem_error", 6, "memory errors" },
+	{ "kvm_gmem_convert_begin", 6, "phases of conversions" },
+	{ "kvm_gmem_convert_end", 9, "conversions" },
+	{ "kvm_gmem_convert_request", 7, "requests, and the phases 'exit', 'think' and 'back'" },
+	{ "kvm_gmem_policy_attach", 9, "policies that are attached" },
+	{ "kvm_gmem_policy_detach", 5, "policies that are detached" },
+	{ "kvm_gmem_policy_trip", 5, "policies that are disabled" },
+	{ "kvm_gmem_policy_decision", 12, "what policies decide" },
+};
+
+static const struct tracepoint *find_tracepoint(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tracepoints); i++) {
+		if (!strcmp(tracepoints[i].name, name))
+			return &tracepoints[i];
+	}
+	return NULL;
+}
+
+/* Types of the kernel, and of kvm.ko where KVM is a module. */
+static struct btf *vmlinux_btf, *kvm_btf;
+
+static int load_types(void)
+{
+	vmlinux_btf = btf__load_vmlinux_btf();
+	if (!vmlinux_btf)
+		return fail(errno, "the kernel's types (/sys/kernel/btf/vmlinux) cannot be read");
+	kvm_btf = btf__load_module_btf("kvm", vmlinux_btf);
+	return 0;
+}
+
+static void free_types(void)
+{
+	btf__free(kvm_btf);
+	btf__free(vmlinux_btf);
+	kvm_btf = NULL;
+	vmlinux_btf = NULL;
+}
+
+/* Does the tracepoint exist, with the arguments that we know? */
+static bool has_tracepoint_in(const struct btf *btf, const struct tracepoint *tp)
+{
+	const struct btf_type *t;
+	int id;
+
+	if (!btf)
+		return false;
+	id = btf__find_by_name_kind(btf, fmt("btf_trace_%s", tp->name), BTF_KIND_TYPEDEF);
+	if (id < 0)
+		return false;
+	t = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	if (!t || !btf_is_ptr(t))
+		return false;
+	t = btf__type_by_id(btf, t->type);
+	/* The first argument is not the tracepoint's. Later kernels may have more at the end. */
+	return t && btf_is_func_proto(t) && btf_vlen(t) >= tp->args + 1;
+}
+
+static bool has_tracepoint(const struct tracepoint *tp)
+{
+	return has_tracepoint_in(vmlinux_btf, tp) || has_tracepoint_in(kvm_btf, tp);
+}
+
+static void note_lack(const char *what)
+{
+	int i;
+
+	for (i = 0; i < nr_lacks; i++) {
+		if (!strcmp(lacks[i], what))
+			return;
+	}
+	if (nr_lacks < MAX_LACKS)
+		lacks[nr_lacks++] = what;
+}
+
+/* The i-th thing that this kernel does not tell, NULL after the last. */
+const char *tracer_lacks(int i)
+{
+	return i < nr_lacks ? lacks[i] : NULL;
+}
+
+static bool matches(const char *const *patterns, const char *name)
+{
+	size_t len;
+
+	for (; *patterns; patterns++) {
+		len = strlen(*patterns);
+		if ((*patterns)[len - 1] == '*' ? !strncmp(*patterns, name, len - 1) :
+						  !strcmp(*patterns, name))
+			return true;
+	}
+	return false;
+}
+
+/* Choose programs: those that are wanted, and whose tracepoint is there. */
+static int choose_programs(const struct needs *needs)
+{
+	const struct tracepoint *tp;
+	struct bpf_program *prog;
+	const char *section;
+	int i;
+
+	for (i = 0; needs->events[i]; i++) {
+		if (has_tracepoint(find_tracepoint(needs->events[i])))
+			continue;
+		fail(EOPNOTSUPP, "this kernel has no tracepoint %s", needs->events[i]);
+		fail_hint("The kvm_gmem tracepoints come with the gmem-bpf patches; 'ls /sys/kernel/tracing/events/kvm_gmem' shows those of this kernel.");
+		return -1;
+	}
+
+	bpf_object__for_each_program(prog, skel->obj) {
+		if (!matches(needs->programs, bpf_program__name(prog)))
+			continue;
+		section = strrchr(bpf_program__section_name(prog), '/') + 1;
+		tp = find_tracepoint(section);
+		if (tp && has_tracepoint(tp)) {
+			bpf_program__set_autoload(prog, true);
+			continue;
+		}
+		note_lack(tp ? tp->lack : section);
+		if (!strcmp(section, "kvm_entry"))
+			skel->rodata->see_entry = false;
+	}
+	if (!kvm_btf && !has_tracepoint(find_tracepoint("kvm_entry")) &&
+	    access("/dev/kvm", F_OK))
+		note_lack("anything of KVM, which is not loaded (modprobe kvm_amd or kvm_intel)");
+	return 0;
+}
+
+static void size_map(struct bpf_map *map, bool needed)
+{
+	if (!needed)
+		bpf_map__set_max_entries(map, 1);
+}
+
+static int on_ring(void *ctx __attribute__((unused)), void *data, size_t size)
+{
+	const struct event *e = data;
+
+	if (size < sizeof(*e) || size < sizeof(*e) + e->words * sizeof(e->v[0]))
+		return 0;
+	return ring_fn ? ring_fn(e) : 0;
+}
+
+static int open_failed(int err)
+{
+	fail(-err, "the programs cannot be loaded: %s", strerror(-err));
+	if (err == -EPERM || err == -EACCES)
+		fail_hint("Run it as root: it needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.");
+	else if (!opt.verbose)
+		fail_hint("-v shows what the kernel says.");
+	fail_log();
+	return -1;
+}
+
+/* @emit: what is joined or counted is also told as events. */
+int tracer_open(const struct needs *needs, bool emit)
+{
+	int err;
+
+	if (geteuid())
+		return open_failed(-EPERM);
+	log_begin();
+	if (load_types())
+		return -1;
+	skel = gmem_trace_bpf__open();
+	if (!skel)
+		return open_failed(-errno);
+	skel->rodata->only_tgid = opt.pid;
+	skel->rodata->emit_events = emit;
+	err = choose_programs(needs);
+	free_types();
+	if (err)
+		return -1;
+	size_map(skel->maps.vms, needs->vms);
+	size_map(skel->maps.series, needs->series);
+	size_map(skel->maps.decisions, needs->decisions);
+	if (!needs->ring)
+		bpf_map__set_max_entries(skel->maps.events, getpagesize());
+
+	err = gmem_trace_bpf__load(skel);
+	if (!err && needs->ring) {
+		ring = ring_buffer__new(bpf_map__fd(skel->maps.events), on_ring, NULL, NULL);
+		err = ring ? 0 : -errno;
+	}
+	if (!err)
+		err = gmem_trace_bpf__attach(skel);
+	return err ? open_failed(err) : 0;
+}
+
+void tracer_close(void)
+{
+	ring_buffer__free(ring);
+	gmem_trace_bpf__destroy(skel);
+	ring = NULL;
+	skel = NULL;
+}
+
+/* Hand what is in the ring buffer to @fn; number of events, 0 after the timeout. */
+int tracer_poll(int timeout_ms, event_fn fn)
+{
+	int n;
+
+	ring_fn = fn;
+	n = ring_buffer__poll(ring, timeout_ms);
+	return n == -EINTR ? 0 : n;
+}
+
+void tracer_losses(struct losses *losses)
+{
+	*losses = skel->bss->losses;
+}
+
+/* All elements of a hash map. Those that come or go meanwhile may be missing. */
+static int read_map(struct bpf_map *map, void **keys, void **values)
+{
+	size_t key_size = bpf_map__key_size(map), value_size = bpf_map__value_size(map);
+	unsigned int room = 0, nr = 0;
+	void *key = NULL;
+
+	*keys = *values = NULL;
+	for (;;) {
+		if (nr == room) {
+			room = room ? 2 * room : 16;
+			*keys = realloc(*keys, room * key_size);
+			*values = realloc(*values, room * value_size);
+			if (!*keys || !*values)
+				abort();
+			key = nr ? *keys + (nr - 1) * key_size : NULL;
+		}
+		if (bpf_map__get_next_key(map, key, *keys + nr * key_size, key_size))
+			return nr;
+		key = *keys + nr * key_size;
+		if (!bpf_map__lookup_elem(map, key, key_size, *values + nr * value_size,
+					  value_size, 0))
+			nr++;
+		if (nr > bpf_map__max_entries(map))
+			return nr;
+	}
+}
+
+/* The VMs that were seen: their number, and an array to be freed. */
+int tracer_vm_list(__u32 **tgids)
+{
+	struct bpf_map *map = skel->maps.vms;
+	int nr = 0, max = bpf_map__max_entries(map);
+	__u32 *key = NULL;
+
+	*tgids = xalloc(max * sizeof(**tgids));
+	while (nr < max && !bpf_map__get_next_key(map, key, &(*tgids)[nr], sizeof(**tgids)))
+		key = &(*tgids)[nr++];
+	return nr;
+}
+
+int tracer_vm(__u32 tgid, struct vm_stats *vm)
+{
+	return bpf_map__lookup_elem(skel->maps.vms, &tgid, sizeof(tgid), vm, sizeof(*vm), 0);
+}
+
+int tracer_drop_vm(__u32 tgid)
+{
+	return bpf_map__delete_elem(skel->maps.vms, &tgid, sizeof(tgid), 0);
+}
+
+int tracer_series(struct series_key **keys, struct series **values)
+{
+	return read_map(skel->maps.series, (void **)keys, (void **)values);
+}
+
+int tracer_decisions(struct decision_key **keys, struct decisions **values)
+{
+	return read_map(skel->maps.decisions, (void **)keys, (void **)values);
+}
