@@ -419,6 +419,24 @@ static void report(__u64 interval_ns)
 	free(vm);
 }
 
+/* What all VMs did since the beginning. */
+json_object *conversions_json(__u64 interval_ns)
+{
+	json_object *vms = json_object_new_array();
+	struct vm_stats *vm = xalloc(sizeof(*vm));
+	__u32 *tgids;
+	int i, nr;
+
+	nr = tracer_vm_list(&tgids);
+	for (i = 0; i < nr; i++) {
+		if (!tracer_vm(tgids[i], vm) && vm_info(tgids[i], vm->comm)->wanted)
+			json_object_array_add(vms, stats_json(tgids[i], vm, interval_ns));
+	}
+	free(tgids);
+	free(vm);
+	return vms;
+}
+
 static const char *const programs[] = { "conv_*", NULL };
 static const char *const events[] = { "kvm_gmem_convert_end", NULL };
 

@@ -33,14 +33,14 @@ struct options {
 	bool timestamp;
 	bool once;
 	double interval;	/* seconds; 0: one report at the end */
-	__u64 count;		/* reports, or events; 0: no end */
+	__u64 count;		/* of reports; 0: no end */
 	double duration;	/* seconds; 0: until a signal */
 	__u32 pid;		/* 0: all */
 	const char *vm;
 	const char *cgroup;	/* below the mount of cgroup2, with a slash */
 	const char *event;
 	__u64 slower_ns;
-	const char *file;
+	__u64 number;		/* of events; 0: no end */
 };
 
 extern struct options opt;
@@ -96,6 +96,7 @@ int tracer_vm_list(__u32 **tgids);
 int tracer_vm(__u32 tgid, struct vm_stats *vm);
 int tracer_drop_vm(__u32 tgid);
 int tracer_series(struct series_key **keys, struct series **values);
+int tracer_drop_series(const struct series_key *key);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);
 typedef int (*event_fn)(const struct event *e);
 int tracer_poll(int timeout_ms, event_fn fn);
@@ -126,11 +127,15 @@ void print_lacks(void);
 /* loop.c: reports, one each interval */
 typedef void (*report_fn)(__u64 interval_ns);
 int run_reports(const char *what, report_fn fn, event_fn events);
+void catch_signals(void);
+void stop_now(void);
 bool stopped(void);
+void nap(__u64 when);
 __u64 now_ns(void);
 
 /* conversions.c */
 extern const char *const phase_names[NR_PHASES];
+json_object *conversions_json(__u64 interval_ns);
 
 /* events.c */
 extern const char *const why_names[];
@@ -138,6 +143,8 @@ extern const char *const zero_names[];
 extern const char *const zeroed_names[];
 extern const char *const free_names[];
 extern const char *const op_names[];
+int show_event(const struct event *e);
+void choose_policy_events(void);
 const char *word(const char *const *names, unsigned int nr, __u64 value);
 
 #define NR_WHY		11

@@ -352,28 +352,29 @@ static __always_inline __u8 crowd_class(__s64 n)
 static __always_inline void emit_conversion(const struct pending *c, const struct conv_request *ask,
 					    __u64 now, __u64 punch, __u64 back, __u64 total)
 {
-	struct event *e = event_new(EV_CONVERSION, now, c->id, ask->tgid, 18);
+	struct event *e = event_new(EV_CONVERSION, now, c->id, ask->tgid, 19);
 
 	if (!e)
 		return;
-	e->v[0] = ask->vcpu;
+	e->v[0] = c->asked ? ask->vcpu : -1ULL;
 	e->v[1] = c->gfn;
 	e->v[2] = c->nr;
 	e->v[3] = c->to_private;
 	e->v[4] = c->asked;
 	e->v[5] = ask->hypercall;
 	e->v[6] = c->crowd;
-	e->v[7] = c->end_ns;
-	e->v[8] = c->phase[PHASE_EXIT];
-	e->v[9] = c->phase[PHASE_THINK];
-	e->v[10] = c->phase[PHASE_WAIT];
-	e->v[11] = c->phase[PHASE_ZAP];
-	e->v[12] = c->phase[PHASE_STORE];
-	e->v[13] = punch;
-	e->v[14] = back;
-	e->v[15] = total;
-	e->v[16] = ask->gfn;
-	e->v[17] = ask->nr;
+	e->v[7] = c->asked ? ask->exit_ns : 0;
+	e->v[8] = c->end_ns;
+	e->v[9] = c->phase[PHASE_EXIT];
+	e->v[10] = c->phase[PHASE_THINK];
+	e->v[11] = c->phase[PHASE_WAIT];
+	e->v[12] = c->phase[PHASE_ZAP];
+	e->v[13] = c->phase[PHASE_STORE];
+	e->v[14] = punch;
+	e->v[15] = back;
+	e->v[16] = total;
+	e->v[17] = ask->gfn;
+	e->v[18] = ask->nr;
 	bpf_ringbuf_submit(e, 0);
 }
 
@@ -545,10 +546,10 @@ int BPF_PROG(conv_begin, u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, u64 
 	if (owner) {
 		/* One request, several conversions: the last one has ended here. */
 		if (owner->conv.end_ns) {
-			owner->ask.exit_ns = 0;
 			me->owner_since = owner->conv.end_ns + owner->punch_ns;
 			owner->conv.punch_after_ns = owner->punch_ns;
 			settle(vm, &owner->conv, &owner->ask, called, false);
+			owner->ask.exit_ns = 0;
 			owner->punch_ns = 0;
 		} else {
 			me->owner_since = owner->ask.since;

@@ -16,6 +16,20 @@ static void on_signal(int sig __attribute__((unused)))
 	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 }
 
+/* End as by a signal. */
+void stop_now(void)
+{
+	on_signal(0);
+}
+
+void catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
 bool stopped(void)
 {
 	return __atomic_load_n(&stop, __ATOMIC_RELAXED);
@@ -36,6 +50,15 @@ static int ms_until(__u64 when)
 	if (when <= now)
 		return 0;
 	return (when - now) / 1000000 + 1 < TICK_MS ? (when - now) / 1000000 + 1 : TICK_MS;
+}
+
+/* Sleep until @when, or a signal. */
+void nap(__u64 when)
+{
+	int ms;
+
+	while (!stopped() && (ms = ms_until(when)))
+		poll(NULL, 0, ms);
 }
 
 /* Wait until @when, or until it is time to stop; look after new VMs and events meanwhile. */
@@ -64,10 +87,7 @@ static int wait_until(__u64 when, report_fn fn, event_fn events)
 int run_reports(const char *what, report_fn fn, event_fn events)
 {
 	__u64 start, last, next, end, n;
-	struct sigaction sa = { .sa_handler = on_signal };
-
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	catch_signals();
 	print_lacks();
 	fprintf(stderr, "Tracing %s.%s\n", what, opt.duration || opt.once ? "" : " Ctrl-C ends it.");
 
@@ -75,7 +95,7 @@ int run_reports(const char *what, report_fn fn, event_fn events)
 	last = start;
 	next = start;
 	end = opt.duration ? start + opt.duration * NSEC_PER_SEC : ~0ULL;
-	for (n = 0; !opt.count || n < opt.count; n++) {
+	for (n = 0; !fn || !opt.interval || !opt.count || n < opt.count; n++) {
 		next = opt.interval ? next + opt.interval * NSEC_PER_SEC : ~0ULL;
 		if (wait_until(next < end ? next : end, fn, events))
 			return -1;

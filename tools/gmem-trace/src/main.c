@@ -22,6 +22,7 @@ enum {
 	OPT_ONCE,
 	OPT_EVENT,
 	OPT_SLOWER,
+	OPT_NUMBER,
 };
 
 static const struct option long_options[] = {
@@ -37,6 +38,7 @@ static const struct option long_options[] = {
 	{ "once",	no_argument,		NULL, OPT_ONCE },
 	{ "event",	required_argument,	NULL, OPT_EVENT },
 	{ "slower",	required_argument,	NULL, OPT_SLOWER },
+	{ "number",	required_argument,	NULL, OPT_NUMBER },
 	{ }
 };
 
@@ -66,6 +68,54 @@ static const struct command {
 	  "  back         the rest until the guest runs again\n"
 	  "  total        the sum of these\n"
 	  "  first_fault  later, handling the first fault on what became private\n" },
+	{ "faults", cmd_faults, COMMON, "[INTERVAL [COUNT]]",
+	  "faults on guest memory: what they find, how large, how long",
+	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
+	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
+	  "           invalidation, and comes again. failed: left to the VMM\n"
+	  "  folio    size of the memory that was found or allocated\n"
+	  "  mapping  size that was mapped\n" },
+	{ "zero", cmd_zero, COMMON, "[INTERVAL [COUNT]]",
+	  "when memory is zeroed, how much, and what it costs",
+	  "  first_use  as it is mapped for the first time: a vCPU or the VMM waits\n"
+	  "  alloc      as it is allocated, because a policy wants that\n"
+	  "  ahead      while a policy populates memory ahead of its use\n"
+	  "  free       scrubbed on its way out, because a policy wants that\n" },
+	{ "alloc", cmd_alloc, COMMON, "[INTERVAL [COUNT]]",
+	  "allocations: sizes asked for and got, failures; populating; freeing",
+	  "  allocated  per reason: the size that a policy asked for and that it got, the node,\n"
+	  "             when it is zeroed. Without zeroing.\n"
+	  "  failed     allocations that found no memory\n"
+	  "  populated  ahead of use, as policies want\n"
+	  "  freed      memory that was punched out, or whose last user is gone\n" },
+	{ "policy", cmd_policy, COMMON, "[INTERVAL [COUNT]]",
+	  "what policies decide, what that costs, and what happens to them",
+	  "Policies that are attached, detached or tripped are told as it happens. Decisions are\n"
+	  "counted by policy, op and VM: fitted are those that did not fit as they were, clamped\n"
+	  "those that were nonsense. Programs are all struct_ops programs that ran, with the time\n"
+	  "that the kernel's statistics of BPF programs have for them.\n" },
+	{ "memory", cmd_memory, COMMON, "[INTERVAL [COUNT]]",
+	  "what backs the memory of VMs now: private, shared, both",
+	  "  private  resident in guest_memfd, with the sizes of its folios\n"
+	  "  shared   memory of the VMM mapped at the same guest addresses, present or swapped\n"
+	  "  doubly   backed by both. The kernel does not tell which private pages are there, so\n"
+	  "           that this has a lower and an upper limit\n"
+	  "\n"
+	  "Without an interval, once. Shared memory that the VMM has in no page table (a file's\n"
+	  "that only another process has mapped) is not seen.\n" },
+	{ "events", cmd_events,
+	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_EVENT) | OPT(OPT_SLOWER) | OPT(OPT_NUMBER), "",
+	  "a line for each event, as it happens",
+	  "      --event LIST   only these: create release bind unbind alloc zero free fault\n"
+	  "                     prealloc fallocate punch_hole invalidate error convert_begin\n"
+	  "                     convert_end convert_request policy_attach policy_detach policy_trip\n"
+	  "                     policy_decision; and conversion, first_fault, which are joined\n"
+	  "                     from those\n"
+	  "      --slower TIME  only those that took so long: 50us, 2ms\n"
+	  "      --number N     end after so many\n"
+	  "\n"
+	  "Their fields are those of the tracepoints: Documentation/virt/kvm/gmem/tracepoints.rst.\n"
+	  "conversion has the phases of one conversion (see 'help conversions').\n" },
 };
 
 #define NR_COMMANDS	((int)ARRAY_SIZE(commands))
@@ -74,7 +124,10 @@ static const char examples[] =
 	"  gmem-trace conversions                 all VMs, until Ctrl-C\n"
 	"  gmem-trace conversions -T 5            every 5 seconds, with the time\n"
 	"  gmem-trace conversions --vm web-1 1 10 one VM by its name, ten times\n"
-	"  gmem-trace conversions -j --duration 60 | jq .vms[].to.private.phases.lock.p99_ns\n";
+	"  gmem-trace conversions -j --duration 60 | jq .vms[].to.private.phases.lock.p99_ns\n"
+	"  gmem-trace faults --once               one second of faults\n"
+	"  gmem-trace memory                      what backs the memory of VMs now\n"
+	"  gmem-trace events --event conversion --slower 10ms\n";
 
 static const struct command *find_command(const char *name)
 {
@@ -291,6 +344,10 @@ static int parse_option(int c, struct line *line, const char *arg)
 			return 0;
 		return usage_error("--slower %s: it is a time with its unit, such as 50us or 2ms",
 				   optarg);
+	case OPT_NUMBER:
+		if (parse_number(optarg, ~0ULL, &opt.number))
+			return 0;
+		return usage_error("--number %s: it is a number of events, from 1", optarg);
 	case ':':
 		return usage_error("%s takes a value", arg);
 	default:
@@ -332,7 +389,7 @@ static const char *option_name(unsigned int bit)
 /* [INTERVAL [COUNT]] */
 static int parse_args(const struct command *cmd, int argc, char **argv)
 {
-	if (argc > 2)
+	if (argc > 2 || (argc && !*cmd->args))
 		return usage_error("usage: gmem-trace %s [OPTION]... %s", cmd->name, cmd->args);
 	if (argc > 0 && !parse_seconds(argv[0], &opt.interval))
 		return usage_error("interval %s: it is a number of seconds, from 0.01", argv[0]);

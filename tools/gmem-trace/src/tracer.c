@@ -31,8 +31,8 @@ static const struct tracepoint {
 	unsigned int args;
 	const char *lack;
 } tracepoints[] = {
-	{ "kvm_exit", 2, "the phase 'exit': how long KVM takes to leave to the VMM" },
-	{ "kvm_entry", 2, "the phase 'back', and requests that nobody answered" },
+	{ "kvm_exit", 2, "how long KVM takes to leave to the VMM (the phase 'exit')" },
+	{ "kvm_entry", 2, "the way back into the guest, and requests that nobody answered" },
 	{ "kvm_gmem_create", 4, "files that are created" },
 	{ "kvm_gmem_release", 2, "files that are closed" },
 	{ "kvm_gmem_bind", 6, "memslots that are bound" },
@@ -172,7 +172,7 @@ static int choose_programs(const struct needs *needs)
 	}
 	if (!kvm_btf && !has_tracepoint(find_tracepoint("kvm_entry")) &&
 	    access("/dev/kvm", F_OK))
-		note_lack("anything of KVM, which is not loaded (modprobe kvm_amd or kvm_intel)");
+		note_lack("what needs KVM, which is not loaded (modprobe kvm_amd, or kvm_intel)");
 	return 0;
 }
 
@@ -314,6 +314,11 @@ int tracer_drop_vm(__u32 tgid)
 int tracer_series(struct series_key **keys, struct series **values)
 {
 	return read_map(skel->maps.series, (void **)keys, (void **)values);
+}
+
+int tracer_drop_series(const struct series_key *key)
+{
+	return bpf_map__delete_elem(skel->maps.series, key, sizeof(*key), 0);
 }
 
 int tracer_decisions(struct decision_key **keys, struct decisions **values)

@@ -107,6 +107,13 @@ static void find_out(struct vm_info *vm, const char *comm)
 {
 	char text[32];
 
+	/* The sum of those that there is no room for each. */
+	if (!vm->tgid) {
+		snprintf(vm->comm, sizeof(vm->comm), "ended");
+		vm->wanted = true;
+		return;
+	}
+
 	if (read_proc(vm->tgid, "comm", text, sizeof(text)) > 0) {
 		snprintf(vm->comm, sizeof(vm->comm), "%.*s", (int)strcspn(text, "\n"), text);
 		find_name(vm);
@@ -157,7 +164,7 @@ void vms_refresh(void)
 	int i;
 
 	for (i = 0; i < nr_infos; i++) {
-		if (kill(infos[i].tgid, 0) && errno == ESRCH)
+		if (infos[i].tgid && kill(infos[i].tgid, 0) && errno == ESRCH)
 			infos[i].gone = true;
 	}
 }

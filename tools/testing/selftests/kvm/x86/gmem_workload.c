@@ -96,6 +96,7 @@ static struct {
 	enum pattern pattern;
 	enum exit_how exit;
 	bool punch;
+	bool other_thread;
 	u64 seed;
 	const char *policy;
 	u64 hold;
@@ -240,6 +241,12 @@ static void __printf(2, 3) fail(struct vcpu_thread *t, const char *fmt, ...)
 
 /* Conversions, on the side of the VMM. */
 
+static void wait_sem(sem_t *sem)
+{
+	while (sem_wait(sem) && errno == EINTR)
+		;
+}
+
 static int punch(u64 gpa, u64 size)
 {
 	return fallocate(gmem_fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, gpa - PRIVATE_GPA,
@@ -261,6 +268,58 @@ static void set_private(struct area *area, u64 first, u64 nr, bool private)
 	}
 }
 
+/*
+ * With --other-thread, one thread of the VMM calls the ioctl for all vCPUs, one after the other, as
+ * VMMs do whose vCPU threads leave such work to an event loop.
+ */
+static struct {
+	sem_t free;			/* one request at a time */
+	sem_t asked;
+	sem_t done;
+	struct kvm_memory_attributes *attr;
+	int ret;
+	int err;
+} converter;
+
+static void *converter_main(void *arg)
+{
+	for (;;) {
+		wait_sem(&converter.asked);
+		converter.ret = __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, converter.attr);
+		converter.err = errno;
+		sem_post(&converter.done);
+	}
+	return NULL;
+}
+
+static void start_converter(void)
+{
+	pthread_t thread;
+
+	sem_init(&converter.free, 0, 1);
+	sem_init(&converter.asked, 0, 0);
+	sem_init(&converter.done, 0, 0);
+	kvm_pthread_create(&thread, NULL, converter_main, NULL);
+}
+
+static int set_attributes(struct kvm_memory_attributes *attr)
+{
+	int ret, err;
+
+	if (!opt.other_thread)
+		return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, attr);
+
+	wait_sem(&converter.free);
+	converter.attr = attr;
+	sem_post(&converter.asked);
+	wait_sem(&converter.done);
+	ret = converter.ret;
+	err = converter.err;
+	sem_post(&converter.free);
+	errno = err;
+	return ret;
+}
+
 static int do_convert(struct vcpu_thread *t, struct area *area, u64 first, u64 nr, bool private,
 		      enum way way)
 {
@@ -275,7 +334,7 @@ static int do_convert(struct vcpu_thread *t, struct area *area, u64 first, u64 n
 	for (i = first; i < first + nr && area->pages[i].private == private; i++)
 		;
 	TEST_ASSERT(i < first + nr, "a conversion that changes nothing");
-	if (__vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, &attr)) {
+	if (set_attributes(&attr)) {
 		fail(t, "KVM_SET_MEMORY_ATTRIBUTES 0x%llx: %s", attr.address, strerror(errno));
 		return -1;
 	}
@@ -777,12 +836,6 @@ static void add_counts(struct counts *sum, const struct counts *c)
 		to[i] += from[i];
 }
 
-static void wait_sem(sem_t *sem)
-{
-	while (sem_wait(sem) && errno == EINTR)
-		;
-}
-
 static void vm_main(u32 index)
 {
 	struct vm_state *state = &shared->vm[index];
@@ -801,6 +854,8 @@ static void vm_main(u32 index)
 	dup2(STDERR_FILENO, STDOUT_FILENO);
 
 	create_vm();
+	if (opt.other_thread)
+		start_converter();
 	state->ready = true;
 	wait_sem(&shared->start);
 
@@ -1065,6 +1120,7 @@ static void print_help(void)
 	     "                         both       in turns\n"
 	     "      --punch          punch out private memory that becomes shared (the default)\n"
 	     "      --no-punch       keep it\n"
+	     "      --other-thread   another thread than the vCPU's converts\n"
 	     "      --seed N         of what is random (1)\n"
 	     "      --policy NAME    ask for this gmem policy (a kernel with GMEM_BPF)\n"
 	     "      --hold SECONDS   keep the VMs after the summary for that long, or until SIGTERM\n"
@@ -1130,7 +1186,7 @@ static int parse_choice(const char *name, const char *s, const char * const *nam
 
 static void parse_options(int argc, char **argv)
 {
-	enum { PUNCH = 256, NO_PUNCH, SEED, POLICY, HOLD, READY_FILE, BREAK };
+	enum { PUNCH = 256, NO_PUNCH, OTHER_THREAD, SEED, POLICY, HOLD, READY_FILE, BREAK };
 	static const struct option options[] = {
 		{ "vms", required_argument, NULL, 'v' },
 		{ "vcpus", required_argument, NULL, 'c' },
@@ -1141,6 +1197,7 @@ static void parse_options(int argc, char **argv)
 		{ "exit", required_argument, NULL, 'e' },
 		{ "punch", no_argument, NULL, PUNCH },
 		{ "no-punch", no_argument, NULL, NO_PUNCH },
+		{ "other-thread", no_argument, NULL, OTHER_THREAD },
 		{ "seed", required_argument, NULL, SEED },
 		{ "policy", required_argument, NULL, POLICY },
 		{ "hold", required_argument, NULL, HOLD },
@@ -1182,6 +1239,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case PUNCH:
 			opt.punch = true;
+			break;
+		case OTHER_THREAD:
+			opt.other_thread = true;
 			break;
 		case NO_PUNCH:
 			opt.punch = false;

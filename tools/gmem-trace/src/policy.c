@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * gmem-trace policy: what policies decide, and what happens to them. Attaching, detaching and
+ * tripping are told as they happen; decisions are counted. What a decision costs, the kernel's own
+ * statistics of BPF programs tell, which are on while this runs.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "gmem-trace.h"
+
+static struct {
+	struct decision_key *keys;
+	struct decisions *values;
+	int nr;
+} last;
+
+static const struct decisions *find_last(const struct decision_key *key)
+{
+	int i;
+
+	for (i = 0; i < last.nr; i++) {
+		if (!memcmp(&last.keys[i], key, sizeof(*key)))
+			return &last.values[i];
+	}
+	return NULL;
+}
+
+static void report_decision(const struct decision_key *key, const struct decisions *d,
+			    json_object *rows, bool *headed)
+{
+	const struct vm_info *vm = vm_info(key->tgid, NULL);
+	json_object *o;
+
+	if (opt.json) {
+		o = json_object_new_object();
+		json_str(o, "policy", key->name);
+		json_str(o, "op", word(op_names, NR_OPS, key->op));
+		json_flag(o, "shadow", key->shadow);
+		vm_json(o, vm);
+		json_num(o, "count", d->count);
+		json_num(o, "fitted", d->fitted);
+		json_num(o, "clamped", d->clamped);
+		json_object_array_add(rows, o);
+		return;
+	}
+	if (!*headed)
+		printf("%-20s %-9s %-24s %9s %9s %9s\n", "policy", "op", "VM", "decisions",
+		       "fitted", "clamped");
+	*headed = true;
+	printf("%-20s %-9s %-24s %9llu %9llu %9llu%s\n", key->name,
+	       word(op_names, NR_OPS, key->op), vm_title(vm), d->count, d->fitted, d->clamped,
+	       key->shadow ? " (shadow)" : "");
+}
+
+static void report_decisions(const struct decision_key *keys, const struct decisions *values,
+			     int nr, json_object *rows)
+{
+	const struct decisions *earlier;
+	bool headed = false;
+	struct decisions d;
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		if (!vm_info(keys[i].tgid, NULL)->wanted)
+			continue;
+		d = values[i];
+		earlier = find_last(&keys[i]);
+		if (earlier) {
+			d.count -= earlier->count;
+			d.fitted -= earlier->fitted;
+			d.clamped -= earlier->clamped;
+		}
+		if (d.count)
+			report_decision(&keys[i], &d, rows, &headed);
+	}
+}
+
+/* ---- What they cost ---- */
+
+struct cost_at {
+	__u32 id;
+	__u64 runs;
+	__u64 ns;
+};
+
+static struct cost_at *costs_before;
+static int nr_before;
+
+static const struct cost_at *cost_before(__u32 id)
+{
+	int i;
+
+	for (i = 0; i < nr_before; i++) {
+		if (costs_before[i].id == id)
+			return &costs_before[i];
+	}
+	return NULL;
+}
+
+static void report_cost(const struct bpf_prog_info *info, json_object *rows, bool *headed)
+{
+	const struct cost_at *before = cost_before(info->id);
+	__u64 runs = info->run_cnt - (before ? before->runs : 0);
+	__u64 ns = info->run_time_ns - (before ? before->ns : 0);
+	json_object *o;
+
+	if (!runs)
+		return;
+	if (opt.json) {
+		o = json_object_new_object();
+		json_num(o, "id", info->id);
+		json_str(o, "program", info->name);
+		json_num(o, "runs", runs);
+		json_num(o, "ns", ns);
+		json_object_array_add(rows, o);
+		return;
+	}
+	if (!*headed)
+		printf("%-20s %9s %9s %9s\n", "program", "id", "runs", "each");
+	*headed = true;
+	printf("%-20s %9u %9llu %9s\n", info->name, info->id, runs, fmt_ns(ns / runs));
+}
+
+/* All struct_ops programs: policies, and where other subsystems have such programs, those too. */
+static void report_costs(json_object *rows)
+{
+	struct cost_at *now = NULL;
+	bool headed = false;
+	__u32 id = 0, len;
+	int fd, nr = 0;
+
+	while (!bpf_prog_get_next_id(id, &id)) {
+		struct bpf_prog_info info = {};
+
+		fd = bpf_prog_get_fd_by_id(id);
+		if (fd < 0)
+			continue;
+		len = sizeof(info);
+		if (!bpf_prog_get_info_by_fd(fd, &info, &len) &&
+		    info.type == BPF_PROG_TYPE_STRUCT_OPS) {
+			report_cost(&info, rows, &headed);
+			now = realloc(now, (nr + 1) * sizeof(*now));
+			if (!now)
+				abort();
+			now[nr++] = (struct cost_at) {
+				.id = id, .runs = info.run_cnt, .ns = info.run_time_ns,
+			};
+		}
+		close(fd);
+	}
+	free(costs_before);
+	costs_before = now;
+	nr_before = nr;
+}
+
+/* ---- Reports ---- */
+
+static void report(__u64 interval_ns)
+{
+	json_object *root = NULL, *rows = NULL, *costs = NULL;
+	struct decisions *values;
+	struct decision_key *keys;
+	int i, nr;
+
+	nr = tracer_decisions(&keys, &values);
+	for (i = 0; i < nr; i++)
+		vm_info(keys[i].tgid, NULL);
+	if (!interval_ns) {
+		free(keys);
+		free(values);
+		fflush(stdout);
+		return;
+	}
+	if (opt.json) {
+		root = json_report("policy", interval_ns);
+		rows = json_object_new_array();
+		costs = json_object_new_array();
+	} else {
+		print_time();
+	}
+	report_decisions(keys, values, nr, rows);
+	report_costs(costs);
+	free(last.keys);
+	free(last.values);
+	last.keys = keys;
+	last.values = values;
+	last.nr = nr;
+	vms_refresh();
+	if (!opt.json) {
+		print_losses();
+		fflush(stdout);
+		return;
+	}
+	json_object_object_add(root, "decisions", rows);
+	json_object_object_add(root, "programs", costs);
+	json_object_object_add(root, "cannot_show", lacks_json());
+	json_object_object_add(root, "losses", losses_json());
+	json_line(root);
+}
+
+int cmd_policy(void)
+{
+	static const char *const programs[] = {
+		"count_decision", "ev_policy_attach", "ev_policy_detach", "ev_policy_trip", NULL
+	};
+	static const char *const events[] = { "kvm_gmem_policy_decision", NULL };
+	const struct needs needs = {
+		.programs = programs, .events = events, .decisions = true, .ring = true,
+	};
+	int ret, stats;
+
+	choose_policy_events();
+	if (tracer_open(&needs, false))
+		return -1;
+	stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	ret = run_reports("policies for guest memory", report, show_event);
+	if (stats >= 0)
+		close(stats);
+	return ret;
+}
