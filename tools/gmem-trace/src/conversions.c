@@ -29,7 +29,7 @@ static const char *const phase_help[NR_PHASES] = {
 	[PHASE_FAULT]	= "(then) first fault",
 };
 
-static const char *const dir_names[2] = { "shared", "private" };
+const char *const dir_names[2] = { "shared", "private" };
 
 struct snapshot {
 	__u32 *tgids;
@@ -245,12 +245,12 @@ static void print_costs(const char *head, const char *(*class)(int), const struc
 	}
 }
 
-static void print_vm(__u32 tgid, const struct vm_stats *vm, __u64 interval_ns)
+void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns)
 {
 	const struct direction *dir;
 	int d;
 
-	printf("\nVM %s: %llu conversions, %.1f/s\n", vm_title(vm_info(tgid, vm->comm)),
+	printf("\nVM %s: %llu conversions, %.1f/s\n", title,
 	       vm->dir[0].conversions + vm->dir[1].conversions,
 	       (vm->dir[0].conversions + vm->dir[1].conversions) * 1e9 / interval_ns);
 	printf("  asked by %llu hypercalls, %llu memory faults; %llu requests not answered\n",
@@ -376,7 +376,8 @@ static void print_report(const struct snapshot *now, __u64 interval_ns)
 		if (opt.json)
 			json_object_array_add(vms, stats_json(now->tgids[i], vm, interval_ns));
 		else
-			print_vm(now->tgids[i], vm, interval_ns);
+			print_vm_stats(vm_title(vm_info(now->tgids[i], vm->comm)), vm,
+				       interval_ns);
 	}
 	free(vm);
 	if (opt.json) {
@@ -444,7 +445,7 @@ int cmd_conversions(void)
 {
 	const struct needs needs = { .programs = programs, .events = events, .vms = true };
 
-	if (tracer_open(&needs, false))
+	if (tracer_open(&needs, 0))
 		return -1;
 	return run_reports("conversions of guest memory", report, NULL);
 }

@@ -46,6 +46,7 @@ struct field {
 #define NAME		{ "name", TEXT, NAME_LEN / 8 }
 #define REASON		{ "reason", TEXT, REASON_LEN / 8 }
 #define MAX_FIELDS	19
+#define EVENTS_RING	(4 << 20)
 
 static const struct event_desc {
 	const char *name;
@@ -58,7 +59,8 @@ static const struct event_desc {
 	[EV_UNBIND] = { "unbind", { { "slot", NUM, 0 }, { "gfn", HEX, 0 }, { "index", NUM, 0 },
 		{ "nr", NUM, 0 } } },
 	[EV_ALLOC] = { "alloc", { { "index", NUM, 0 }, { "gfn", HEX, 0 }, { "why", WHY, 0 },
-		{ "asked", NUM, 0 }, { "order", NUM, 0 }, { "node", SIGNED, 0 },
+		{ "asked", NUM, 0 }, { "fitted", NUM, 0 }, { "order", NUM, 0 },
+		{ "node", SIGNED, 0 },
 		{ "zero", ZERO, 0 }, { "ret", SIGNED, 0 }, { "ns", NS, 0 } } },
 	[EV_ZERO] = { "zero", { { "index", NUM, 0 }, { "nr", NUM, 0 }, { "when", ZEROED, 0 },
 		{ "ns", NS, 0 } } },
@@ -80,6 +82,10 @@ static const struct event_desc {
 		{ "ret", SIGNED, 0 }, { "ns", NS, 0 } } },
 	[EV_ERROR] = { "error", { { "index", NUM, 0 }, { "nr", NUM, 0 }, { "ret", SIGNED, 0 },
 		{ "ns", NS, 0 } } },
+	[EV_SPLIT] = { "split", { { "index", NUM, 0 }, { "order", NUM, 0 }, { "why", WHY, 0 },
+		{ "ret", SIGNED, 0 }, { "ns", NS, 0 } } },
+	[EV_COLLAPSE] = { "collapse", { { "index", NUM, 0 }, { "order", NUM, 0 },
+		{ "holes", NUM, 0 }, { "why", WHY, 0 }, { "ret", SIGNED, 0 }, { "ns", NS, 0 } } },
 	[EV_CONVERT_BEGIN] = { "convert_begin", { { "gfn", HEX, 0 }, { "nr", NUM, 0 },
 		{ "attributes", HEX, 0 }, { "wait_ns", NS, 0 } } },
 	[EV_CONVERT_END] = { "convert_end", { { "gfn", HEX, 0 }, { "nr", NUM, 0 },
@@ -352,7 +358,7 @@ static void choose_programs(void)
 		if (i == EV_CONVERSION || i == EV_FIRST_FAULT)
 			programs[n++] = "conv_*";
 		else
-			programs[n++] = fmt("ev_%s", descs[i].name);
+			programs[n++] = strdup(fmt("ev_%s", descs[i].name));
 	}
 }
 
@@ -360,7 +366,7 @@ int cmd_events(void)
 {
 	static const char *const none[] = { NULL };
 	const struct needs needs = {
-		.programs = programs, .events = none, .vms = true, .ring = true,
+		.programs = programs, .events = none, .vms = true, .ring = EVENTS_RING,
 	};
 	int ret = 0;
 
@@ -372,7 +378,7 @@ int cmd_events(void)
 		return ret;
 	choose_programs();
 	find_wall_offset();
-	if (tracer_open(&needs, wanted_events & (BIT(EV_CONVERSION) | BIT(EV_FIRST_FAULT))))
+	if (tracer_open(&needs, wanted_events))
 		return -1;
 	return run_reports("events of guest memory", on_tick, show_event);
 }

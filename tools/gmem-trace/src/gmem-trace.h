@@ -27,6 +27,13 @@ enum {
 	EXIT_USAGE	= 2,
 };
 
+enum format {
+	FORMAT_HTML,
+	FORMAT_TEXT,
+	FORMAT_SVG,
+	FORMAT_PERFETTO,
+};
+
 struct options {
 	bool json;
 	bool verbose;
@@ -41,6 +48,9 @@ struct options {
 	const char *event;
 	__u64 slower_ns;
 	__u64 number;		/* of events; 0: no end */
+	const char *file;	/* a recording */
+	const char *output;
+	enum format format;
 };
 
 extern struct options opt;
@@ -52,7 +62,7 @@ struct needs {
 	bool vms;
 	bool series;
 	bool decisions;
-	bool ring;
+	__u32 ring;		/* bytes of the ring buffer; 0: no events */
 };
 
 /* main.c */
@@ -80,21 +90,24 @@ void json_line(json_object *root);
 void print_time(void);
 
 void *xalloc(size_t size);
+long file_size(const char *path);
 
 /* hist.c */
 __u64 hist_low(unsigned int bucket);
 __u64 hist_high(unsigned int bucket);
 __u64 hist_percentile(const struct hist *h, unsigned int per_mille);
+void hist_add_value(struct hist *h, __u64 value);
 void hist_subtract(struct hist *h, const struct hist *earlier);
 void hist_add_all(struct hist *sum, const struct hist *h);
 json_object *hist_json(const struct hist *h);
 
 /* tracer.c: the programs in the kernel */
-int tracer_open(const struct needs *needs, bool emit);
+int tracer_open(const struct needs *needs, __u32 emit);
 void tracer_close(void);
+int fail_load(int err);
 int tracer_vm_list(__u32 **tgids);
 int tracer_vm(__u32 tgid, struct vm_stats *vm);
-int tracer_drop_vm(__u32 tgid);
+void tracer_drop_vm(__u32 tgid);
 int tracer_series(struct series_key **keys, struct series **values);
 int tracer_drop_series(const struct series_key *key);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);
@@ -113,6 +126,7 @@ struct vm_info {
 	char cgroup[256];
 };
 
+bool name_matches(const char *name, __u32 tgid);
 const struct vm_info *vm_info(__u32 tgid, const char *comm);
 void vms_refresh(void);
 void vms_forget(__u32 tgid);
@@ -123,6 +137,12 @@ json_object *losses_json(void);
 void print_losses(void);
 json_object *lacks_json(void);
 void print_lacks(void);
+
+/* memory.c, record.c: memory of all VMs, once */
+int memory_open(void);
+void memory_close(void);
+int memory_sample(void);
+void record_memory(const struct vm_info *vm, const __u64 *private, const __u64 *shared);
 
 /* loop.c: reports, one each interval */
 typedef void (*report_fn)(__u64 interval_ns);
@@ -135,6 +155,8 @@ __u64 now_ns(void);
 
 /* conversions.c */
 extern const char *const phase_names[NR_PHASES];
+extern const char *const dir_names[2];
+void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns);
 json_object *conversions_json(__u64 interval_ns);
 
 /* events.c */
@@ -161,5 +183,7 @@ int cmd_alloc(void);
 int cmd_policy(void);
 int cmd_events(void);
 int cmd_memory(void);
+int cmd_record(void);
+int cmd_report(void);
 
 #endif /* __GMEM_TRACE_TOOL_H */

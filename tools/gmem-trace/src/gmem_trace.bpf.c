@@ -36,7 +36,7 @@ char _license[] SEC("license") = "GPL";
 
 /* Set before loading. */
 const volatile __u32 only_tgid;		/* 0: all */
-const volatile bool emit_events;	/* also tell user space each conversion */
+const volatile __u32 emit_events;	/* of those that are joined: a bit each */
 const volatile bool see_entry = true;	/* kvm_entry is there */
 
 struct losses losses;
@@ -62,6 +62,7 @@ struct pending {
 	__u64 phase[PHASE_PUNCH];	/* those before it */
 	__u64 punch_ns;		/* before the ioctl */
 	__u64 punch_after_ns;	/* after it */
+	__u32 tgid;
 	__u8 to_private;
 	__u8 asked;		/* exit and think are known */
 	__u8 crowd;
@@ -69,6 +70,8 @@ struct pending {
 
 struct thread {
 	__u64 exit_ns;
+	__u32 vm_tgid;		/* 0: not known yet */
+	__u32 vm_slot;
 	/* as a vCPU */
 	struct conv_request ask;
 	struct pending conv;
@@ -76,11 +79,12 @@ struct thread {
 	__u64 fill_gfn;		/* where the first fault is waited for */
 	__u64 fill_nr;
 	/* as the one who converts */
-	__u64 begin_ns;		/* 0: not inside of the ioctl */
+	struct pending unasked;
 	__u64 wait_ns;
 	__u64 owner_since;	/* the request that it answers; 0: none */
 	__u32 owner;		/* thread that asked; kept after the ioctl, for punches */
 	__u8 crowd;
+	__u8 begun;		/* it is inside of the ioctl */
 };
 
 struct {
@@ -97,20 +101,27 @@ struct {
 	__type(value, __u32);
 } asked SEC(".maps");
 
+/* Where the counters of a VM are in vm_stats. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 512);
+	__uint(max_entries, MAX_VMS);
 	__type(key, __u32);
-	__type(value, struct vm_stats);
+	__type(value, __u32);
 } vms SEC(".maps");
 
-/* What a new element of the maps is: too large for the stack. */
+/* Places that are free. User space fills it first, and gives back those of VMs that ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, MAX_VMS);
+	__type(value, __u32);
+} free_slots SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, MAX_VMS);
 	__type(key, __u32);
 	__type(value, struct vm_stats);
-} new_vm SEC(".maps");
+} vm_stats SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -119,6 +130,7 @@ struct {
 	__type(value, struct series);
 } series SEC(".maps");
 
+/* What a new element is: too large for the stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -150,6 +162,20 @@ static __always_inline bool wanted(__u32 tgid)
 
 /* ---- Histograms ---- */
 
+#define TIMES_2(n)	n, n
+#define TIMES_4(n)	TIMES_2(n), TIMES_2(n)
+#define TIMES_8(n)	TIMES_4(n), TIMES_4(n)
+#define TIMES_16(n)	TIMES_8(n), TIMES_8(n)
+#define TIMES_32(n)	TIMES_16(n), TIMES_16(n)
+#define TIMES_64(n)	TIMES_32(n), TIMES_32(n)
+#define TIMES_128(n)	TIMES_64(n), TIMES_64(n)
+
+/* The highest bit of a byte that is set: BPF has no instruction for it. */
+static const __u8 top_bits[256] = {
+	0, 0, TIMES_2(1), TIMES_4(2), TIMES_8(3), TIMES_16(4), TIMES_32(5), TIMES_64(6),
+	TIMES_128(7)
+};
+
 static __always_inline __u32 top_bit(__u64 v)
 {
 	__u32 bit = 0;
@@ -166,15 +192,7 @@ static __always_inline __u32 top_bit(__u64 v)
 		v >>= 8;
 		bit += 8;
 	}
-	if (v >= 1 << 4) {
-		v >>= 4;
-		bit += 4;
-	}
-	if (v >= 1 << 2) {
-		v >>= 2;
-		bit += 2;
-	}
-	return bit + (v >= 2);
+	return bit + top_bits[v & 0xff];
 }
 
 static __always_inline __u32 hist_bucket(__u64 v)
@@ -200,7 +218,6 @@ static __noinline void hist_add(struct hist *h, __u64 v)
 		return;
 	if (bucket >= HIST_BUCKETS)
 		bucket = HIST_BUCKETS - 1;
-	add(&h->count, 1);
 	add(&h->sum, v);
 	add(&h->bucket[bucket], 1);
 	max = h->max;
@@ -234,28 +251,54 @@ static __always_inline __u32 current_tid(void)
 static __noinline struct vm_stats *vm_new(__u32 tgid)
 {
 	struct vm_stats *vm;
-	__u32 zero = 0;
+	__u32 slot, *first;
 
-	vm = bpf_map_lookup_elem(&new_vm, &zero);
-	if (vm)
-		bpf_map_update_elem(&vms, &tgid, vm, BPF_NOEXIST);
-	vm = bpf_map_lookup_elem(&vms, &tgid);
-	if (!vm) {
-		add(&losses.vms_full, 1);
-		return NULL;
+	if (bpf_map_pop_elem(&free_slots, &slot))
+		goto full;
+	if (bpf_map_update_elem(&vms, &tgid, &slot, BPF_NOEXIST)) {
+		/* Another CPU was faster. */
+		bpf_map_push_elem(&free_slots, &slot, 0);
+		first = bpf_map_lookup_elem(&vms, &tgid);
+		if (!first)
+			goto full;
+		slot = *first;
 	}
-	if (!vm->seen_ns) {
+	vm = bpf_map_lookup_elem(&vm_stats, &slot);
+	if (vm && !vm->seen_ns) {
 		bpf_get_current_comm(vm->comm, sizeof(vm->comm));
 		vm->seen_ns = bpf_ktime_get_ns();
 	}
 	return vm;
+full:
+	add(&losses.vms_full, 1);
+	return NULL;
 }
 
-static __always_inline struct vm_stats *vm_get(__u32 tgid)
+static __always_inline struct vm_stats *vm_find(__u32 tgid)
 {
-	struct vm_stats *vm = bpf_map_lookup_elem(&vms, &tgid);
+	__u32 *slot = bpf_map_lookup_elem(&vms, &tgid);
 
-	return vm ?: vm_new(tgid);
+	return slot ? bpf_map_lookup_elem(&vm_stats, slot) : vm_new(tgid);
+}
+
+/*
+ * The same by the thread's state, where the place of its VM is kept. It holds as long as the
+ * process lives, whose threads these are.
+ */
+static __always_inline struct vm_stats *vm_of(struct thread *t, __u32 tgid)
+{
+	struct vm_stats *vm;
+	__u32 *slot;
+
+	if (t->vm_tgid == tgid)
+		return bpf_map_lookup_elem(&vm_stats, &t->vm_slot);
+	vm = vm_find(tgid);
+	slot = bpf_map_lookup_elem(&vms, &tgid);
+	if (vm && slot) {
+		t->vm_slot = *slot;
+		t->vm_tgid = tgid;
+	}
+	return vm;
 }
 
 static __always_inline struct event *event_new(__u16 type, __u64 ns, __u64 id,
@@ -323,14 +366,13 @@ static __always_inline struct thread *thread_of(__u32 tid)
 }
 
 /*
- * Did the thread ask for something in this range, in this VM, before @before? A VMM may convert
- * more than it was asked for, or less at a time, but not what nobody asked for.
+ * Did the thread ask for something in this range, in this VM? A VMM may convert more than it was
+ * asked for, or less at a time, but not what nobody asked for.
  */
-static __always_inline bool has_asked(const struct thread *t, __u32 tgid, __u64 gfn, __u64 nr,
-				      __u64 before)
+static __always_inline bool has_asked(const struct thread *t, __u32 tgid, __u64 gfn, __u64 nr)
 {
-	return t->ask.since && t->ask.since <= before && t->ask.tgid == tgid &&
-	       t->ask.gfn < gfn + nr && gfn < t->ask.gfn + t->ask.nr;
+	return t->ask.since && t->ask.tgid == tgid && t->ask.gfn < gfn + nr &&
+	       gfn < t->ask.gfn + t->ask.nr;
 }
 
 static __always_inline void cost_add(struct cost *c, __u64 pages, __u64 ns, __u64 wait_ns)
@@ -352,7 +394,7 @@ static __always_inline __u8 crowd_class(__s64 n)
 static __always_inline void emit_conversion(const struct pending *c, const struct conv_request *ask,
 					    __u64 now, __u64 punch, __u64 back, __u64 total)
 {
-	struct event *e = event_new(EV_CONVERSION, now, c->id, ask->tgid, 19);
+	struct event *e = event_new(EV_CONVERSION, now, c->id, c->tgid, 19);
 
 	if (!e)
 		return;
@@ -361,7 +403,7 @@ static __always_inline void emit_conversion(const struct pending *c, const struc
 	e->v[2] = c->nr;
 	e->v[3] = c->to_private;
 	e->v[4] = c->asked;
-	e->v[5] = ask->hypercall;
+	e->v[5] = c->asked && ask->hypercall;
 	e->v[6] = c->crowd;
 	e->v[7] = c->asked ? ask->exit_ns : 0;
 	e->v[8] = c->end_ns;
@@ -373,14 +415,15 @@ static __always_inline void emit_conversion(const struct pending *c, const struc
 	e->v[14] = punch;
 	e->v[15] = back;
 	e->v[16] = total;
-	e->v[17] = ask->gfn;
-	e->v[18] = ask->nr;
+	e->v[17] = c->asked ? ask->gfn : 0;
+	e->v[18] = c->asked ? ask->nr : 0;
 	bpf_ringbuf_submit(e, 0);
 }
 
 /*
- * A conversion has all its phases: count it. @now is when the vCPU runs again, or when the next
- * conversion for the same request begins; only the former has the phase "back".
+ * A conversion has all its phases: count it. @ask is what it answers, if anything; @now is when
+ * the vCPU runs again, or when the next conversion for the same request begins; only the former
+ * has the phase "back".
  */
 static __noinline void settle(struct vm_stats *vm, struct pending *c, struct conv_request *ask,
 			      __u64 now, __u32 is_back)
@@ -417,7 +460,7 @@ static __noinline void settle(struct vm_stats *vm, struct pending *c, struct con
 		 c->phase[PHASE_WAIT]);
 	cost_add(&dir->by_crowd[c->crowd < NR_CROWDS ? c->crowd : NR_CROWDS - 1], c->nr, total,
 		 c->phase[PHASE_WAIT]);
-	if (emit_events)
+	if (emit_events & 1 << EV_CONVERSION)
 		emit_conversion(c, ask, now, punch, back, total);
 	c->end_ns = 0;
 }
@@ -425,7 +468,7 @@ static __noinline void settle(struct vm_stats *vm, struct pending *c, struct con
 /* The vCPU of this thread runs again: whatever it asked for is over. */
 static __always_inline void vcpu_back(struct thread *t, __u64 now)
 {
-	struct vm_stats *vm = vm_get(t->ask.tgid);
+	struct vm_stats *vm = vm_of(t, t->ask.tgid);
 
 	if (vm) {
 		if (t->conv.end_ns) {
@@ -478,9 +521,9 @@ int BPF_PROG(conv_request, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_
 
 	if (!wanted(tgid))
 		return 0;
-	vm = vm_get(tgid);
 	t = thread_get(BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!vm || !t)
+	vm = t ? vm_of(t, tgid) : NULL;
+	if (!vm)
 		return 0;
 
 	/* It asks again without having run: only if its entry cannot be seen. */
@@ -507,145 +550,147 @@ int BPF_PROG(conv_request, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_
 }
 
 /* The thread that asked for what this thread converts, NULL if nobody did. */
-static __always_inline struct thread *find_owner(struct thread *me, __u32 tgid, __u64 gfn, __u64 nr,
-						 __u64 before)
+static __always_inline struct thread *find_owner(struct thread *me, __u32 tgid, __u64 gfn, __u64 nr)
 {
 	struct thread *t;
 
 	me->owner = 0;
-	if (has_asked(me, tgid, gfn, nr, before))
+	if (has_asked(me, tgid, gfn, nr))
 		return me;
 
 	me->owner = asked_by(tgid, gfn);
 	t = thread_of(me->owner);
-	if (t && has_asked(t, tgid, gfn, nr, before))
+	if (t && has_asked(t, tgid, gfn, nr))
 		return t;
 	me->owner = asked_by(tgid, IN_2M(gfn));
 	t = thread_of(me->owner);
-	if (t && has_asked(t, tgid, gfn, nr, before))
+	if (t && has_asked(t, tgid, gfn, nr))
 		return t;
 	me->owner = 0;
 	return NULL;
 }
 
+/* No clock is read here: convert_end tells how long ago this was. */
 SEC("?tp_btf/kvm_gmem_convert_begin")
 int BPF_PROG(conv_begin, u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, u64 wait_ns)
 {
-	__u64 now = bpf_ktime_get_ns(), called = now - wait_ns;
 	struct thread *me, *owner;
 	struct vm_stats *vm;
 
 	if (!wanted(tgid))
 		return 0;
-	vm = vm_get(tgid);
 	me = thread_get(BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!vm || !me)
+	vm = me ? vm_of(me, tgid) : NULL;
+	if (!vm)
 		return 0;
 
-	owner = find_owner(me, tgid, gfn, nr, called);
-	if (owner) {
-		/* One request, several conversions: the last one has ended here. */
-		if (owner->conv.end_ns) {
-			me->owner_since = owner->conv.end_ns + owner->punch_ns;
-			owner->conv.punch_after_ns = owner->punch_ns;
-			settle(vm, &owner->conv, &owner->ask, called, false);
-			owner->ask.exit_ns = 0;
-			owner->punch_ns = 0;
-		} else {
-			me->owner_since = owner->ask.since;
-		}
-	} else {
-		me->owner_since = 0;
+	owner = find_owner(me, tgid, gfn, nr);
+	me->owner_since = owner ? owner->ask.since : 0;
+	if (!owner)
 		__sync_fetch_and_add(&vm->converting, 1);
-	}
-	me->begin_ns = now;
+	me->begun = true;
 	me->wait_ns = wait_ns;
 	me->crowd = crowd_class(vm->converting);
 	return 0;
 }
 
-/* A conversion that no request is known for has the phases of the ioctl. */
-static __always_inline void end_unasked(struct vm_stats *vm, struct thread *me,
-					struct pending *conv, __u32 tgid)
+/* The ioctl's own phases */
+static __always_inline void fill(struct pending *c, const struct thread *me, __u64 id, __u32 tgid,
+				 __u64 gfn, __u64 nr, bool to_private, __u64 zap_ns, __u64 ns)
 {
-	struct conv_request nobody = { .tgid = tgid };
-
-	settle(vm, conv, &nobody, conv->end_ns, false);
-	me->owner = 0;
+	c->tgid = tgid;
+	c->id = id;
+	c->gfn = gfn;
+	c->nr = nr;
+	c->to_private = to_private;
+	c->crowd = me->crowd;
+	c->punch_after_ns = 0;
+	c->phase[PHASE_WAIT] = me->wait_ns;
+	c->phase[PHASE_ZAP] = zap_ns;
+	c->phase[PHASE_STORE] = ns - zap_ns;
 }
 
-static __always_inline void end_joined(struct vm_stats *vm, struct thread *me, struct thread *owner,
-				       struct pending *conv)
+/*
+ * The ioctl was called for the request of this thread. Several conversions may answer one request:
+ * then the one before ends here.
+ */
+static __always_inline void begin_joined(struct vm_stats *vm, struct thread *owner, __u64 called)
 {
-	__u64 from = me->owner_since, called = me->begin_ns - me->wait_ns;
+	struct pending *c = &owner->conv;
+	__u64 from = owner->ask.since;
 
-	conv->asked = true;
-	conv->punch_ns = owner->punch_ns;
+	c->phase[PHASE_EXIT] = 0;
+	if (c->end_ns) {
+		from = c->end_ns + owner->punch_ns;
+		c->punch_after_ns = owner->punch_ns;
+		settle(vm, c, &owner->ask, called, false);
+		owner->ask.exit_ns = 0;
+		owner->punch_ns = 0;
+	} else if (owner->ask.exit_ns && owner->ask.exit_ns < from) {
+		c->phase[PHASE_EXIT] = from - owner->ask.exit_ns;
+	}
+	c->punch_ns = owner->punch_ns;
 	owner->punch_ns = 0;
-	if (owner->ask.exit_ns && owner->ask.exit_ns < owner->ask.since)
-		conv->phase[PHASE_EXIT] = owner->ask.since - owner->ask.exit_ns;
-	if (called > from + conv->punch_ns)
-		conv->phase[PHASE_THINK] = called - from - conv->punch_ns;
-	owner->conv = *conv;
-	if (!see_entry)
-		vcpu_back(owner, conv->end_ns);
+	c->phase[PHASE_THINK] = called > from + c->punch_ns ? called - from - c->punch_ns : 0;
+	c->asked = true;
 }
 
 SEC("?tp_btf/kvm_gmem_convert_end")
 int BPF_PROG(conv_end, u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, bool changed, int ret,
 	     u64 zap_ns, u64 ns)
 {
-	struct pending conv = { .end_ns = bpf_ktime_get_ns() };
+	__u64 now = bpf_ktime_get_ns(), called;
+	bool to_private = attributes & ATTR_PRIVATE, begun;
 	struct thread *me, *owner = NULL;
 	struct vm_stats *vm;
-	bool begun;
 
 	if (!wanted(tgid))
 		return 0;
-	vm = vm_get(tgid);
+	me = thread_get(0);
+	vm = me ? vm_of(me, tgid) : vm_find(tgid);
 	if (!vm)
 		return 0;
-	me = thread_get(0);
-	begun = me && me->begin_ns;
+	begun = me && me->begun;
 
-	if (begun && me->owner_since) {
-		owner = me->owner ? thread_of(me->owner) : me;
+	if (begun) {
+		me->begun = false;
+		called = now - ns - me->wait_ns;
+		if (!me->owner_since)
+			__sync_fetch_and_sub(&vm->converting, 1);
+		else
+			owner = me->owner ? thread_of(me->owner) : me;
+		/* What was asked later is not what this answers. */
+		if (owner && (owner->ask.since != me->owner_since || owner->ask.since > called))
+			owner = NULL;
 		if (owner)
 			owner->ask.answered = true;
-	} else if (begun) {
-		__sync_fetch_and_sub(&vm->converting, 1);
 	}
 
 	if (ret < 0 || !changed) {
 		add(ret < 0 ? &vm->failed : &vm->noops, 1);
-		goto out;
+		return 0;
 	}
-	conv.to_private = !!(attributes & ATTR_PRIVATE);
-	add(&vm->dir[conv.to_private & 1].conversions, 1);
-	add(&vm->dir[conv.to_private & 1].pages, nr);
-	if (!begun) {
+	add(&vm->dir[to_private].conversions, 1);
+	add(&vm->dir[to_private].pages, nr);
+	if (!begun || zap_ns > ns) {
 		add(&vm->partial, 1);
 		return 0;
 	}
 
-	conv.id = id;
-	conv.gfn = gfn;
-	conv.nr = nr;
-	conv.crowd = me->crowd;
-	conv.phase[PHASE_WAIT] = me->wait_ns;
-	conv.phase[PHASE_ZAP] = zap_ns;
-	ns = conv.end_ns - me->begin_ns;
-	conv.phase[PHASE_STORE] = ns > zap_ns ? ns - zap_ns : 0;
-	if (owner && owner->ask.since) {
+	if (owner) {
 		add(&vm->joined, 1);
-		end_joined(vm, me, owner, &conv);
+		begin_joined(vm, owner, called);
+		fill(&owner->conv, me, id, tgid, gfn, nr, to_private, zap_ns, ns);
+		owner->conv.end_ns = now;
+		if (!see_entry)
+			vcpu_back(owner, now);
 	} else {
 		add(&vm->unasked, 1);
-		end_unasked(vm, me, &conv, tgid);
+		me->owner = 0;
+		fill(&me->unasked, me, id, tgid, gfn, nr, to_private, zap_ns, ns);
+		me->unasked.end_ns = now;
+		settle(vm, &me->unasked, &me->ask, now, false);
 	}
-out:
-	if (begun)
-		me->begin_ns = 0;
 	return 0;
 }
 
@@ -697,11 +742,11 @@ int BPF_PROG(conv_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 ord
 	    ret < RET_PF_FIXED)
 		return 0;
 	t->fill_nr = 0;
-	vm = vm_get(tgid);
+	vm = vm_of(t, tgid);
 	if (!vm)
 		return 0;
 	hist_add(&vm->dir[1].phase[PHASE_FAULT], ns);
-	if (!emit_events)
+	if (!(emit_events & 1 << EV_FIRST_FAULT))
 		return 0;
 	e = event_new(EV_FIRST_FAULT, bpf_ktime_get_ns(), id, tgid, 4);
 	if (e) {
@@ -773,8 +818,8 @@ int BPF_PROG(count_zero, u64 id, u32 tgid, u64 index, u64 nr, u32 when, u64 ns)
 }
 
 SEC("?tp_btf/kvm_gmem_alloc")
-int BPF_PROG(count_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked, u32 order,
-	     s32 node, u32 zero, int ret, u64 ns)
+int BPF_PROG(count_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked,
+	     u32 fitted, u32 order, s32 node, u32 zero, int ret, u64 ns)
 {
 	struct series_key key = { .tgid = tgid, .kind = SERIES_ALLOC, .a = why };
 
@@ -787,8 +832,9 @@ int BPF_PROG(count_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 ord
 	}
 	key.node = node;
 	key.b = order_asked;
-	key.c = order;
-	key.d = zero;
+	key.c = fitted;
+	key.d = order;
+	key.e = zero;
 	series_add(&key, 1ULL << (order & 31), ns);
 	return 0;
 }
@@ -814,6 +860,29 @@ int BPF_PROG(count_prealloc, u64 id, u32 tgid, u64 index, u64 nr, u32 why, bool 
 
 	if (wanted(tgid))
 		series_add(&key, done, ns);
+	return 0;
+}
+
+SEC("?tp_btf/kvm_gmem_split")
+int BPF_PROG(count_split, u64 id, u32 tgid, u64 index, u32 order, u32 why, int ret, u64 ns)
+{
+	struct series_key key = { .tgid = tgid, .kind = SERIES_SPLIT, .a = order, .b = ret < 0 };
+
+	if (wanted(tgid))
+		series_add(&key, ret < 0 ? 0 : 1ULL << (order & 31), ns);
+	return 0;
+}
+
+SEC("?tp_btf/kvm_gmem_collapse")
+int BPF_PROG(count_collapse, u64 id, u32 tgid, u64 index, u32 order, u64 holes, u32 why, int ret,
+	     u64 ns)
+{
+	struct series_key key = {
+		.tgid = tgid, .kind = SERIES_COLLAPSE, .a = order, .b = ret < 0, .c = why,
+	};
+
+	if (wanted(tgid))
+		series_add(&key, ret < 0 ? 0 : 1ULL << (order & 31), ns);
 	return 0;
 }
 
@@ -888,11 +957,11 @@ int BPF_PROG(ev_unbind, u64 id, u32 tgid, u32 slot, u64 gfn, u64 index, u64 nr)
 }
 
 SEC("?tp_btf/kvm_gmem_alloc")
-int BPF_PROG(ev_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked, u32 order,
-	     s32 node, u32 zero, int ret, u64 ns)
+int BPF_PROG(ev_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked,
+	     u32 fitted, u32 order, s32 node, u32 zero, int ret, u64 ns)
 {
-	return EMIT(EV_ALLOC, 9, index, gfn, why, order_asked, order, (__s64)node, zero,
-	     (__s64)ret, ns);
+	return EMIT(EV_ALLOC, 10, index, gfn, why, order_asked, fitted, order, (__s64)node, zero,
+		    (__s64)ret, ns);
 }
 
 SEC("?tp_btf/kvm_gmem_zero")
@@ -945,6 +1014,19 @@ SEC("?tp_btf/kvm_gmem_error")
 int BPF_PROG(ev_error, u64 id, u32 tgid, u64 index, u64 nr, int ret, u64 ns)
 {
 	return EMIT(EV_ERROR, 4, index, nr, (__s64)ret, ns);
+}
+
+SEC("?tp_btf/kvm_gmem_split")
+int BPF_PROG(ev_split, u64 id, u32 tgid, u64 index, u32 order, u32 why, int ret, u64 ns)
+{
+	return EMIT(EV_SPLIT, 5, index, order, why, (__s64)ret, ns);
+}
+
+SEC("?tp_btf/kvm_gmem_collapse")
+int BPF_PROG(ev_collapse, u64 id, u32 tgid, u64 index, u32 order, u64 holes, u32 why, int ret,
+	     u64 ns)
+{
+	return EMIT(EV_COLLAPSE, 6, index, order, holes, why, (__s64)ret, ns);
 }
 
 SEC("?tp_btf/kvm_gmem_convert_begin")

@@ -14,7 +14,7 @@
 #define HIST_BUCKETS	((HIST_TOP_BIT - HIST_SUB_BITS + 2) * HIST_SUBS)
 
 struct hist {
-	__u64 count;
+	__u64 count;		/* user space's: the sum of the buckets */
 	__u64 sum;
 	__u64 max;
 	__u64 bucket[HIST_BUCKETS];
@@ -52,6 +52,8 @@ struct direction {
 	struct cost by_crowd[NR_CROWDS];
 };
 
+#define MAX_VMS		512	/* that trace at the same time */
+
 /* Of one VM. All counters only grow, but converting. */
 struct vm_stats {
 	__u64 seen_ns;		/* the first time */
@@ -72,10 +74,12 @@ struct vm_stats {
 enum series_kind {
 	SERIES_FAULT,	/* a: order, b: level, c: FAULT_* */
 	SERIES_ZERO,	/* a: enum gmem_zeroed */
-	SERIES_ALLOC,	/* a: why, b: order asked, c: order got, d: zero */
+	SERIES_ALLOC,	/* a: why, b: order asked, c: fitted, d: got, e: zero */
 	SERIES_ALLOC_FAILED,	/* a: why */
 	SERIES_FREE,	/* a: why, b: mode */
 	SERIES_AHEAD,	/* a: why, b: background */
+	SERIES_SPLIT,	/* a: order, b: whether it failed */
+	SERIES_COLLAPSE,	/* a: order, b: whether it failed, c: why */
 };
 
 #define FAULT_ALLOCATED	1
@@ -88,8 +92,8 @@ struct series_key {
 	__u32 tgid;
 	__s32 node;
 	__u8 kind;
-	__u8 a, b, c, d;
-	__u8 pad[3];
+	__u8 a, b, c, d, e;
+	__u8 pad[2];
 };
 
 struct series {
@@ -136,6 +140,8 @@ enum event_type {
 	EV_PUNCH_HOLE,
 	EV_INVALIDATE,
 	EV_ERROR,
+	EV_SPLIT,
+	EV_COLLAPSE,
 	EV_CONVERT_BEGIN,
 	EV_CONVERT_END,
 	EV_CONVERT_REQUEST,

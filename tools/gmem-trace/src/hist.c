@@ -18,6 +18,28 @@ __u64 hist_high(unsigned int bucket)
 	return hist_low(bucket + 1);
 }
 
+static unsigned int hist_bucket(__u64 value)
+{
+	unsigned int bit;
+
+	if (value < HIST_SUBS)
+		return value;
+	bit = 63 - __builtin_clzll(value);
+	if (bit > HIST_TOP_BIT)
+		return HIST_BUCKETS - 1;
+	return (bit - HIST_SUB_BITS + 1) * HIST_SUBS +
+	       (value >> (bit - HIST_SUB_BITS) & (HIST_SUBS - 1));
+}
+
+void hist_add_value(struct hist *h, __u64 value)
+{
+	h->count++;
+	h->sum += value;
+	h->bucket[hist_bucket(value)]++;
+	if (value > h->max)
+		h->max = value;
+}
+
 /* What stands for all values of a bucket: no more than 1/17 wrong for any of them. */
 static __u64 hist_middle(unsigned int bucket)
 {

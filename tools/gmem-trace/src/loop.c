@@ -87,6 +87,7 @@ static int wait_until(__u64 when, report_fn fn, event_fn events)
 int run_reports(const char *what, report_fn fn, event_fn events)
 {
 	__u64 start, last, next, end, n;
+
 	catch_signals();
 	print_lacks();
 	fprintf(stderr, "Tracing %s.%s\n", what, opt.duration || opt.once ? "" : " Ctrl-C ends it.");

@@ -23,6 +23,10 @@ enum {
 	OPT_EVENT,
 	OPT_SLOWER,
 	OPT_NUMBER,
+	OPT_OUTPUT,
+	OPT_TEXT,
+	OPT_SVG,
+	OPT_PERFETTO,
 };
 
 static const struct option long_options[] = {
@@ -39,6 +43,10 @@ static const struct option long_options[] = {
 	{ "event",	required_argument,	NULL, OPT_EVENT },
 	{ "slower",	required_argument,	NULL, OPT_SLOWER },
 	{ "number",	required_argument,	NULL, OPT_NUMBER },
+	{ "output",	required_argument,	NULL, OPT_OUTPUT },
+	{ "text",	no_argument,		NULL, OPT_TEXT },
+	{ "svg",	no_argument,		NULL, OPT_SVG },
+	{ "perfetto",	no_argument,		NULL, OPT_PERFETTO },
 	{ }
 };
 
@@ -73,7 +81,7 @@ static const struct command {
 	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
 	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
 	  "           invalidation, and comes again. failed: left to the VMM\n"
-	  "  folio    size of the memory that was found or allocated\n"
+	  "  largest  size as which the memory there could be mapped\n"
 	  "  mapping  size that was mapped\n" },
 	{ "zero", cmd_zero, COMMON, "[INTERVAL [COUNT]]",
 	  "when memory is zeroed, how much, and what it costs",
@@ -83,11 +91,14 @@ static const struct command {
 	  "  free       scrubbed on its way out, because a policy wants that\n" },
 	{ "alloc", cmd_alloc, COMMON, "[INTERVAL [COUNT]]",
 	  "allocations: sizes asked for and got, failures; populating; freeing",
-	  "  allocated  per reason: the size that a policy asked for and that it got, the node,\n"
-	  "             when it is zeroed. Without zeroing.\n"
+	  "  allocated  per reason: the size that a policy asked for and that it got; fitted: more\n"
+	  "             did not fit there; fell back: the kernel had no more; the node; when it is\n"
+	  "             zeroed. Times are without zeroing.\n"
 	  "  failed     allocations that found no memory\n"
 	  "  populated  ahead of use, as policies want\n"
-	  "  freed      memory that was punched out, or whose last user is gone\n" },
+	  "  freed      memory that was punched out, or whose last user is gone\n"
+	  "  split      large folios that a hole was punched into\n"
+	  "  collapsed  small folios that were made a large one again, as policies want\n" },
 	{ "policy", cmd_policy, COMMON, "[INTERVAL [COUNT]]",
 	  "what policies decide, what that costs, and what happens to them",
 	  "Policies that are attached, detached or tripped are told as it happens. Decisions are\n"
@@ -107,15 +118,30 @@ static const struct command {
 	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_EVENT) | OPT(OPT_SLOWER) | OPT(OPT_NUMBER), "",
 	  "a line for each event, as it happens",
 	  "      --event LIST   only these: create release bind unbind alloc zero free fault\n"
-	  "                     prealloc fallocate punch_hole invalidate error convert_begin\n"
-	  "                     convert_end convert_request policy_attach policy_detach policy_trip\n"
-	  "                     policy_decision; and conversion, first_fault, which are joined\n"
-	  "                     from those\n"
+	  "                     prealloc fallocate punch_hole invalidate error split collapse\n"
+	  "                     convert_begin convert_end convert_request policy_attach\n"
+	  "                     policy_detach policy_trip policy_decision; and conversion,\n"
+	  "                     first_fault, which are joined from those\n"
 	  "      --slower TIME  only those that took so long: 50us, 2ms\n"
 	  "      --number N     end after so many\n"
 	  "\n"
 	  "Their fields are those of the tracepoints: Documentation/virt/kvm/gmem/tracepoints.rst.\n"
 	  "conversion has the phases of one conversion (see 'help conversions').\n" },
+	{ "record", cmd_record, COMMON & ~OPT(OPT_ONCE), "FILE",
+	  "conversions, faults, zeroing, allocations and memory, into a file",
+	  "The file is whole when Ctrl-C or --duration has ended it; an unfinished one can be read\n"
+	  "up to its last whole record. Then: gmem-trace report FILE.\n" },
+	{ "report", cmd_report,
+	  OPT(OPT_VM) | OPT(OPT_OUTPUT) | OPT(OPT_TEXT) | OPT(OPT_SVG) | OPT(OPT_PERFETTO), "FILE",
+	  "a page, or something else, from a recording; needs no privileges",
+	  "The page is one HTML file without scripts, which needs nothing else: a timeline of\n"
+	  "conversions for each vCPU, their latencies, phases, the longest ones, faults, zeroing, and\n"
+	  "memory over time.\n"
+	  "\n"
+	  "      --output FILE  the page; \"-\" is the standard output (FILE.html)\n"
+	  "      --text         tables instead, on the standard output\n"
+	  "      --svg          the drawings alone\n"
+	  "      --perfetto     a trace for ui.perfetto.dev, or whatever reads Chrome's JSON\n" },
 };
 
 #define NR_COMMANDS	((int)ARRAY_SIZE(commands))
@@ -127,7 +153,8 @@ static const char examples[] =
 	"  gmem-trace conversions -j --duration 60 | jq .vms[].to.private.phases.lock.p99_ns\n"
 	"  gmem-trace faults --once               one second of faults\n"
 	"  gmem-trace memory                      what backs the memory of VMs now\n"
-	"  gmem-trace events --event conversion --slower 10ms\n";
+	"  gmem-trace events --event conversion --slower 10ms\n"
+	"  gmem-trace record --duration 60 boot.gmt && gmem-trace report boot.gmt\n";
 
 static const struct command *find_command(const char *name)
 {
@@ -285,10 +312,11 @@ static int set_cgroup(const char *path)
 	return fail(ENOENT, "there is no cgroup %s below %s", clean, CGROUP_MOUNT);
 }
 
-static int check_pid(__u64 pid)
+/* A recording may be of one that is gone. */
+static int check_pid(const struct command *cmd, __u64 pid)
 {
 	opt.pid = pid;
-	if (kill(pid, 0) && errno == ESRCH)
+	if (cmd->run != cmd_report && kill(pid, 0) && errno == ESRCH)
 		return fail(ESRCH, "there is no process %llu", pid);
 	return 0;
 }
@@ -348,6 +376,18 @@ static int parse_option(int c, struct line *line, const char *arg)
 		if (parse_number(optarg, ~0ULL, &opt.number))
 			return 0;
 		return usage_error("--number %s: it is a number of events, from 1", optarg);
+	case OPT_OUTPUT:
+		opt.output = optarg;
+		return 0;
+	case OPT_TEXT:
+		opt.format = FORMAT_TEXT;
+		return 0;
+	case OPT_SVG:
+		opt.format = FORMAT_SVG;
+		return 0;
+	case OPT_PERFETTO:
+		opt.format = FORMAT_PERFETTO;
+		return 0;
 	case ':':
 		return usage_error("%s takes a value", arg);
 	default:
@@ -386,9 +426,15 @@ static const char *option_name(unsigned int bit)
 	return "?";
 }
 
-/* [INTERVAL [COUNT]] */
+/* [INTERVAL [COUNT]], or FILE */
 static int parse_args(const struct command *cmd, int argc, char **argv)
 {
+	if (!strcmp(cmd->args, "FILE")) {
+		if (argc != 1)
+			return usage_error("usage: gmem-trace %s [OPTION]... FILE", cmd->name);
+		opt.file = argv[0];
+		return 0;
+	}
 	if (argc > 2 || (argc && !*cmd->args))
 		return usage_error("usage: gmem-trace %s [OPTION]... %s", cmd->name, cmd->args);
 	if (argc > 0 && !parse_seconds(argv[0], &opt.interval))
@@ -405,14 +451,14 @@ static int parse_args(const struct command *cmd, int argc, char **argv)
 	return 0;
 }
 
-static int prepare(const struct line *line)
+static int prepare(const struct command *cmd, const struct line *line)
 {
 	__u64 pid;
 
 	if (line->pid) {
 		if (!parse_number(line->pid, 1 << 22, &pid))
 			return usage_error("-p %s: it is the id of a process", line->pid);
-		if (check_pid(pid))
+		if (check_pid(cmd, pid))
 			return -1;
 	}
 	if (line->cgroup)
@@ -434,7 +480,7 @@ static int run_command(int argc, char **argv, const struct line *line)
 				   option_name(foreign & -foreign), cmd->name);
 	ret = parse_args(cmd, argc - 1, argv + 1);
 	if (!ret)
-		ret = prepare(line);
+		ret = prepare(cmd, line);
 	if (ret)
 		return ret;
 	ret = cmd->run();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * gmem-trace memory: what backs the memory of VMs. Private memory is guest_memfd's, and the kernel's
- * iterator over its objects counts it. Shared memory is the VMM's, mapped at the same guest
- * addresses: which of it is there, the VMM's page tables tell. Which private pages are there is not
- * told page by page, so that what is backed by both is known within limits only.
+ * gmem-trace memory: what backs the memory of VMs. Private memory is guest_memfd's, and the
+ * kernel's iterator over its objects counts it. Shared memory is the VMM's, mapped at the same
+ * guest addresses: which of it is there, the VMM's page tables tell. Which private pages are there
+ * is not told page by page, so that what is backed by both is known within limits only.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -68,7 +68,9 @@ static int read_iter(int iter, void **recs, size_t size)
 static int read_slots(__u32 pid, __u32 fd, struct mem_slot **slots)
 {
 	union bpf_iter_link_info info = { .task.tid = pid };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+	struct bpf_iter_attach_opts opts = {
+		.sz = sizeof(opts), .link_info = &info, .link_info_len = sizeof(info),
+	};
 	struct bpf_link *link;
 	int nr;
 
@@ -307,10 +309,12 @@ static void report_process(__u32 pid, const struct mem_obj *objs, int nr_objs, j
 		print_memory(vm, &mem);
 }
 
-static int report(__u64 interval_ns)
+typedef void (*process_fn)(__u32 pid, const struct mem_obj *objs, int nr_objs, json_object *vms);
+
+/* Call @fn for each process, with the objects of all of them. */
+static int walk_processes(process_fn fn, json_object *vms)
 {
 	struct mem_obj *objs = NULL;
-	json_object *root, *vms = json_object_new_array();
 	struct dirent *d;
 	int nr_objs = 0;
 	DIR *proc;
@@ -321,16 +325,25 @@ static int report(__u64 interval_ns)
 	proc = opendir("/proc");
 	if (nr_objs < 0 || !proc)
 		return fail(errno, "guest memory cannot be listed: %s", strerror(errno));
-	if (!opt.json)
-		print_time();
-	nr_reported = 0;
 	while ((d = readdir(proc))) {
 		if (*d->d_name >= '1' && *d->d_name <= '9')
-			report_process(strtoul(d->d_name, NULL, 10), objs, nr_objs, vms);
+			fn(strtoul(d->d_name, NULL, 10), objs, nr_objs, vms);
 	}
 	closedir(proc);
 	free(objs);
 	vms_refresh();
+	return 0;
+}
+
+static int report(__u64 interval_ns)
+{
+	json_object *root, *vms = json_object_new_array();
+
+	if (!opt.json)
+		print_time();
+	nr_reported = 0;
+	if (walk_processes(report_process, vms))
+		return -1;
 	if (!opt.json) {
 		json_object_put(vms);
 		if (!nr_reported)
@@ -346,6 +359,21 @@ static int report(__u64 interval_ns)
 	return 0;
 }
 
+static void sample_process(__u32 pid, const struct mem_obj *objs, int nr_objs,
+			   json_object *vms __attribute__((unused)))
+{
+	struct vm_memory mem;
+
+	if ((!opt.pid || pid == opt.pid) && read_memory(&mem, pid, objs, nr_objs))
+		record_memory(vm_info(pid, NULL), has_objs ? &mem.resident : NULL,
+			      mem.shared_known ? &mem.shared : NULL);
+}
+
+int memory_sample(void)
+{
+	return walk_processes(sample_process, NULL);
+}
+
 /* ---- Setting up ---- */
 
 static bool has_type(const struct btf *btf, const char *name, __u32 kind)
@@ -353,16 +381,11 @@ static bool has_type(const struct btf *btf, const char *name, __u32 kind)
 	return btf && btf__find_by_name_kind(btf, name, kind) > 0;
 }
 
-static int open_memory(void)
+int memory_open(void)
 {
 	struct btf *btf, *kvm;
 	int err;
 
-	if (geteuid()) {
-		fail(EPERM, "guest memory cannot be listed: %s", strerror(EPERM));
-		fail_hint("Run it as root: it needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.");
-		return -1;
-	}
 	log_begin();
 	btf = btf__load_vmlinux_btf();
 	kvm = btf ? btf__load_module_btf("kvm", btf) : NULL;
@@ -376,24 +399,26 @@ static int open_memory(void)
 
 	skel = memory_bpf__open();
 	if (!skel)
-		return fail(errno, "the programs cannot be opened: %s", strerror(errno));
+		return fail_load(-errno);
 	bpf_program__set_autoload(skel->progs.dump_objs, has_objs);
 	bpf_program__set_autoload(skel->progs.dump_slots, has_slots);
 	bpf_program__set_autoattach(skel->progs.dump_slots, false);
 	err = memory_bpf__load(skel);
 	if (!err)
 		err = memory_bpf__attach(skel);
-	if (!err)
-		return 0;
-	fail(-err, "the programs cannot be loaded: %s", strerror(-err));
-	fail_log();
-	return -1;
+	return err ? fail_load(err) : 0;
+}
+
+void memory_close(void)
+{
+	memory_bpf__destroy(skel);
+	skel = NULL;
 }
 
 int cmd_memory(void)
 {
 	__u64 n, start, last;
-	int ret = open_memory();
+	int ret = memory_open();
 
 	if (!has_objs)
 		fprintf(stderr, "gmem-trace: this kernel does not tell: private memory\n");
@@ -411,6 +436,6 @@ int cmd_memory(void)
 		if (stopped() || (opt.duration && now_ns() - start > opt.duration * NSEC_PER_SEC))
 			break;
 	}
-	memory_bpf__destroy(skel);
+	memory_close();
 	return ret;
 }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <bpf/libbpf.h>
@@ -33,6 +34,14 @@ void *xalloc(size_t size)
 	if (!p)
 		abort();
 	return p;
+}
+
+/* In bytes; 0 if there is none. */
+long file_size(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? 0 : st.st_size;
 }
 
 /* One of a few static buffers. */

@@ -209,12 +209,12 @@ int cmd_policy(void)
 	};
 	static const char *const events[] = { "kvm_gmem_policy_decision", NULL };
 	const struct needs needs = {
-		.programs = programs, .events = events, .decisions = true, .ring = true,
+		.programs = programs, .events = events, .decisions = true, .ring = 64 << 10,
 	};
 	int ret, stats;
 
 	choose_policy_events();
-	if (tracer_open(&needs, false))
+	if (tracer_open(&needs, 0))
 		return -1;
 	stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	ret = run_reports("policies for guest memory", report, show_event);

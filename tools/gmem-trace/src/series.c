@@ -105,7 +105,8 @@ static bool mapped(const struct series_key *key)
 	return !(key->c & (FAULT_FAILED | FAULT_RACED));
 }
 
-static const char *fault_folio(const struct series_key *key)
+/* As which the memory could be mapped */
+static const char *fault_largest(const struct series_key *key)
 {
 	return mapped(key) ? order_size(key->a) : "-";
 }
@@ -119,7 +120,7 @@ static const char *fault_mapping(const struct series_key *key)
 static const struct column fault_columns[] = {
 	{ "access", 8, fault_access },
 	{ "memory", 9, fault_result },
-	{ "folio", 7, fault_folio },
+	{ "largest", 7, fault_largest },
 	{ "mapping", 7, fault_mapping },
 	{ }
 };
@@ -146,12 +147,15 @@ static const char *alloc_asked(const struct series_key *key)
 
 static const char *alloc_got(const struct series_key *key)
 {
-	return order_size(key->c);
+	return order_size(key->d);
 }
 
+/* A policy may ask for more than fits here, and the kernel may not have it. */
 static const char *alloc_fallback(const struct series_key *key)
 {
-	return key->c < key->b ? "smaller" : "as asked";
+	if (key->d < key->c)
+		return "fell back";
+	return key->c < key->b ? "fitted" : "as asked";
 }
 
 static const char *alloc_node(const struct series_key *key)
@@ -161,14 +165,14 @@ static const char *alloc_node(const struct series_key *key)
 
 static const char *alloc_zero(const struct series_key *key)
 {
-	return word(zero_names, NR_ZERO, key->d);
+	return word(zero_names, NR_ZERO, key->e);
 }
 
 static const struct column alloc_columns[] = {
 	{ "why", 11, series_why },
 	{ "asked", 6, alloc_asked },
 	{ "got", 6, alloc_got },
-	{ "order", 8, alloc_fallback },
+	{ "order", 9, alloc_fallback },
 	{ "node", 4, alloc_node },
 	{ "zero", 9, alloc_zero },
 	{ }
@@ -198,6 +202,34 @@ static const char *ahead_how(const struct series_key *key)
 static const struct column ahead_columns[] = {
 	{ "why", 11, series_why },
 	{ "how", 10, ahead_how },
+	{ }
+};
+
+static const char *folio_order(const struct series_key *key)
+{
+	return order_size(key->a);
+}
+
+static const char *folio_result(const struct series_key *key)
+{
+	return key->b ? "failed" : "done";
+}
+
+static const struct column split_columns[] = {
+	{ "folio", 7, folio_order },
+	{ "result", 6, folio_result },
+	{ }
+};
+
+static const char *collapse_why(const struct series_key *key)
+{
+	return word(why_names, NR_WHY, key->c);
+}
+
+static const struct column collapse_columns[] = {
+	{ "folio", 7, folio_order },
+	{ "why", 11, collapse_why },
+	{ "result", 6, folio_result },
 	{ }
 };
 
@@ -302,7 +334,7 @@ static void report_vm(__u32 tgid, const struct series_key *keys, const struct se
 		json_object_array_add(vms, o);
 }
 
-/* Of what is counted now, what was not told yet; rows in which nothing happened have a count of 0. */
+/* Of what is counted now, what was not told yet; rows where nothing happened have a count of 0. */
 static struct series *since_last(const struct series_key *keys, const struct series *values, int nr)
 {
 	struct series *diff = xalloc(nr * sizeof(*diff));
@@ -446,7 +478,7 @@ static int run(const char *name, const char *what, const char *const *programs,
 	tables = t;
 	nr_tables = nr;
 	command = name;
-	if (tracer_open(&needs, false))
+	if (tracer_open(&needs, 0))
 		return -1;
 	return run_reports(what, report, NULL);
 }
@@ -476,7 +508,8 @@ int cmd_zero(void)
 int cmd_alloc(void)
 {
 	static const char *const programs[] = {
-		"count_alloc", "count_free", "count_prealloc", NULL
+		"count_alloc", "count_free", "count_prealloc", "count_split", "count_collapse",
+		NULL
 	};
 	static const char *const events[] = { "kvm_gmem_alloc", NULL };
 	static const struct table t[] = {
@@ -484,6 +517,8 @@ int cmd_alloc(void)
 		{ "alloc", "failed", SERIES_ALLOC_FAILED, failed_columns, false },
 		{ "alloc", "populated", SERIES_AHEAD, ahead_columns, true },
 		{ "alloc", "freed", SERIES_FREE, free_columns, true },
+		{ "alloc", "split", SERIES_SPLIT, split_columns, true },
+		{ "alloc", "collapsed", SERIES_COLLAPSE, collapse_columns, true },
 	};
 
 	return run("alloc", "allocations of guest memory", programs, events, t, ARRAY_SIZE(t));

@@ -23,36 +23,47 @@ static const char *lacks[MAX_LACKS];
 static int nr_lacks;
 
 /*
- * The tracepoints, the number of their arguments, which programs take by position, and what is
- * missing without them.
+ * The tracepoints, their arguments, which programs take by position, and what is missing without
+ * them. Of KVM's own, programs use none.
  */
 static const struct tracepoint {
 	const char *name;
-	unsigned int args;
+	const char *args;
 	const char *lack;
 } tracepoints[] = {
-	{ "kvm_exit", 2, "how long KVM takes to leave to the VMM (the phase 'exit')" },
-	{ "kvm_entry", 2, "the way back into the guest, and requests that nobody answered" },
-	{ "kvm_gmem_create", 4, "files that are created" },
-	{ "kvm_gmem_release", 2, "files that are closed" },
-	{ "kvm_gmem_bind", 6, "memslots that are bound" },
-	{ "kvm_gmem_unbind", 6, "memslots that are unbound" },
-	{ "kvm_gmem_alloc", 11, "allocations" },
-	{ "kvm_gmem_zero", 6, "zeroing" },
-	{ "kvm_gmem_free", 9, "memory that is freed" },
-	{ "kvm_gmem_fault", 12, "faults, and the first fault after a conversion" },
-	{ "kvm_gmem_prealloc", 9, "memory populated ahead" },
-	{ "kvm_gmem_fallocate", 6, "fallocate()" },
-	{ "kvm_gmem_punch_hole", 6, "holes that are punched" },
-	{ "kvm_gmem_invalidate", 6, "invalidations" },
-	{ "kvm_gmem_error", 6, "memory errors" },
-	{ "kvm_gmem_convert_begin", 6, "phases of conversions" },
-	{ "kvm_gmem_convert_end", 9, "conversions" },
-	{ "kvm_gmem_convert_request", 7, "requests, and the phases 'exit', 'think' and 'back'" },
-	{ "kvm_gmem_policy_attach", 9, "policies that are attached" },
-	{ "kvm_gmem_policy_detach", 5, "policies that are detached" },
-	{ "kvm_gmem_policy_trip", 5, "policies that are disabled" },
-	{ "kvm_gmem_policy_decision", 12, "what policies decide" },
+	{ "kvm_exit", "", "how long KVM takes to leave to the VMM (the phase 'exit')" },
+	{ "kvm_entry", "", "the way back into the guest, and requests that nobody answered" },
+	{ "kvm_gmem_create", "id tgid size flags", "files that are created" },
+	{ "kvm_gmem_release", "id tgid", "files that are closed" },
+	{ "kvm_gmem_bind", "id tgid slot gfn index nr", "memslots that are bound" },
+	{ "kvm_gmem_unbind", "id tgid slot gfn index nr", "memslots that are unbound" },
+	{ "kvm_gmem_alloc", "id tgid index gfn why asked fitted order node zero ret ns",
+	  "allocations" },
+	{ "kvm_gmem_zero", "id tgid index nr when ns", "zeroing" },
+	{ "kvm_gmem_free", "id tgid index nr why mode pages failed ns", "memory that is freed" },
+	{ "kvm_gmem_fault",
+	  "id tgid vcpu gfn index order level allocated private prefetch ret ns",
+	  "faults, and the first fault after a conversion" },
+	{ "kvm_gmem_prealloc", "id tgid index nr why background done ret ns",
+	  "memory populated ahead" },
+	{ "kvm_gmem_fallocate", "id tgid index nr ret ns", "fallocate()" },
+	{ "kvm_gmem_punch_hole", "id tgid index nr ret ns", "holes that are punched" },
+	{ "kvm_gmem_invalidate", "id tgid index nr ret ns", "invalidations" },
+	{ "kvm_gmem_error", "id tgid index nr ret ns", "memory errors" },
+	{ "kvm_gmem_split", "id tgid index order why ret ns", "large folios that are split" },
+	{ "kvm_gmem_collapse", "id tgid index order holes why ret ns",
+	  "large folios that are made of small ones" },
+	{ "kvm_gmem_convert_begin", "id tgid gfn nr attributes wait_ns", "phases of conversions" },
+	{ "kvm_gmem_convert_end", "id tgid gfn nr attributes changed ret zap_ns ns",
+	  "conversions" },
+	{ "kvm_gmem_convert_request", "id tgid vcpu gfn nr to_private hypercall",
+	  "requests, and the phases 'exit', 'think' and 'back'" },
+	{ "kvm_gmem_policy_attach", "id tgid name policy cgroup_id flags uid comm tag",
+	  "policies that are attached" },
+	{ "kvm_gmem_policy_detach", "id tgid name policy reason", "policies that are detached" },
+	{ "kvm_gmem_policy_trip", "id tgid name policy reason", "policies that are disabled" },
+	{ "kvm_gmem_policy_decision",
+	  "id tgid name op why index nr a b fitted clamped shadow", "what policies decide" },
 };
 
 static const struct tracepoint *find_tracepoint(const char *name)
@@ -86,7 +97,27 @@ static void free_types(void)
 	vmlinux_btf = NULL;
 }
 
-/* Does the tracepoint exist, with the arguments that we know? */
+/* Does the prototype begin with these arguments, behind one that is not the tracepoint's? */
+static bool has_args(const struct btf *btf, const struct btf_type *proto, const char *args)
+{
+	const struct btf_param *p = btf_params(proto) + 1;
+	int left = btf_vlen(proto) - 1;
+	size_t len;
+
+	for (; *args; args += len + (args[len] == ' '), p++, left--) {
+		const char *name = left > 0 ? btf__name_by_offset(btf, p->name_off) : "";
+
+		len = strcspn(args, " ");
+		if (strlen(name) != len || strncmp(name, args, len))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Does the tracepoint exist, with the arguments that we know? Their names are those of the stub
+ * that each tracepoint has for probes.
+ */
 static bool has_tracepoint_in(const struct btf *btf, const struct tracepoint *tp)
 {
 	const struct btf_type *t;
@@ -97,12 +128,13 @@ static bool has_tracepoint_in(const struct btf *btf, const struct tracepoint *tp
 	id = btf__find_by_name_kind(btf, fmt("btf_trace_%s", tp->name), BTF_KIND_TYPEDEF);
 	if (id < 0)
 		return false;
-	t = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
-	if (!t || !btf_is_ptr(t))
+	if (!*tp->args)
+		return true;
+	id = btf__find_by_name_kind(btf, fmt("__probestub_%s", tp->name), BTF_KIND_FUNC);
+	if (id < 0)
 		return false;
-	t = btf__type_by_id(btf, t->type);
-	/* The first argument is not the tracepoint's. Later kernels may have more at the end. */
-	return t && btf_is_func_proto(t) && btf_vlen(t) >= tp->args + 1;
+	t = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	return t && btf_is_func_proto(t) && btf_vlen(t) && has_args(btf, t, tp->args);
 }
 
 static bool has_tracepoint(const struct tracepoint *tp)
@@ -191,7 +223,8 @@ static int on_ring(void *ctx __attribute__((unused)), void *data, size_t size)
 	return ring_fn ? ring_fn(e) : 0;
 }
 
-static int open_failed(int err)
+/* The kernel refused programs. */
+int fail_load(int err)
 {
 	fail(-err, "the programs cannot be loaded: %s", strerror(-err));
 	if (err == -EPERM || err == -EACCES)
@@ -202,19 +235,27 @@ static int open_failed(int err)
 	return -1;
 }
 
-/* @emit: what is joined or counted is also told as events. */
-int tracer_open(const struct needs *needs, bool emit)
+static int fill_slots(void)
+{
+	__u32 slot, nr = bpf_map__max_entries(skel->maps.vm_stats);
+	int err = 0;
+
+	for (slot = nr; slot-- > 0 && !err; )
+		err = bpf_map__update_elem(skel->maps.free_slots, NULL, 0, &slot, sizeof(slot), 0);
+	return err;
+}
+
+/* @emit: which of the events that are joined from others are told, a bit each. */
+int tracer_open(const struct needs *needs, __u32 emit)
 {
 	int err;
 
-	if (geteuid())
-		return open_failed(-EPERM);
 	log_begin();
 	if (load_types())
 		return -1;
 	skel = gmem_trace_bpf__open();
 	if (!skel)
-		return open_failed(-errno);
+		return fail_load(-errno);
 	skel->rodata->only_tgid = opt.pid;
 	skel->rodata->emit_events = emit;
 	err = choose_programs(needs);
@@ -222,19 +263,21 @@ int tracer_open(const struct needs *needs, bool emit)
 	if (err)
 		return -1;
 	size_map(skel->maps.vms, needs->vms);
+	size_map(skel->maps.vm_stats, needs->vms);
 	size_map(skel->maps.series, needs->series);
 	size_map(skel->maps.decisions, needs->decisions);
-	if (!needs->ring)
-		bpf_map__set_max_entries(skel->maps.events, getpagesize());
+	bpf_map__set_max_entries(skel->maps.events, needs->ring ?: (__u32)getpagesize());
 
 	err = gmem_trace_bpf__load(skel);
+	if (!err)
+		err = fill_slots();
 	if (!err && needs->ring) {
 		ring = ring_buffer__new(bpf_map__fd(skel->maps.events), on_ring, NULL, NULL);
 		err = ring ? 0 : -errno;
 	}
 	if (!err)
 		err = gmem_trace_bpf__attach(skel);
-	return err ? open_failed(err) : 0;
+	return err ? fail_load(err) : 0;
 }
 
 void tracer_close(void)
@@ -301,19 +344,51 @@ int tracer_vm_list(__u32 **tgids)
 	return nr;
 }
 
-int tracer_vm(__u32 tgid, struct vm_stats *vm)
+/* What a histogram has in all is the sum of its buckets. */
+static void count_hist(struct hist *h)
 {
-	return bpf_map__lookup_elem(skel->maps.vms, &tgid, sizeof(tgid), vm, sizeof(*vm), 0);
+	int i;
+
+	h->count = 0;
+	for (i = 0; i < HIST_BUCKETS; i++)
+		h->count += h->bucket[i];
 }
 
-int tracer_drop_vm(__u32 tgid)
+int tracer_vm(__u32 tgid, struct vm_stats *vm)
 {
-	return bpf_map__delete_elem(skel->maps.vms, &tgid, sizeof(tgid), 0);
+	__u32 slot;
+	int d, p;
+
+	if (bpf_map__lookup_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot, sizeof(slot), 0) ||
+	    bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0))
+		return -1;
+	for (d = 0; d < 2; d++) {
+		for (p = 0; p < NR_PHASES; p++)
+			count_hist(&vm->dir[d].phase[p]);
+	}
+	return 0;
+}
+
+/* The VM has ended: another one may have its place. */
+void tracer_drop_vm(__u32 tgid)
+{
+	static const struct vm_stats none;
+	__u32 slot;
+
+	if (bpf_map__lookup_and_delete_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot,
+					    sizeof(slot), 0))
+		return;
+	bpf_map__update_elem(skel->maps.vm_stats, &slot, sizeof(slot), &none, sizeof(none), 0);
+	bpf_map__update_elem(skel->maps.free_slots, NULL, 0, &slot, sizeof(slot), 0);
 }
 
 int tracer_series(struct series_key **keys, struct series **values)
 {
-	return read_map(skel->maps.series, (void **)keys, (void **)values);
+	int i, nr = read_map(skel->maps.series, (void **)keys, (void **)values);
+
+	for (i = 0; i < nr; i++)
+		count_hist(&(*values)[i].ns);
+	return nr;
 }
 
 int tracer_drop_series(const struct series_key *key)

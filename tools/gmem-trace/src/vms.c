@@ -12,7 +12,10 @@
 
 #include "gmem-trace.h"
 
-/* Processes that were seen; more are not remembered, and read again each time. */
+/*
+ * Processes that are remembered. If there are more, those that have ended make room; if all live,
+ * what is too much is read again each time.
+ */
 #define MAX_INFOS	4096
 
 static struct vm_info *infos;
@@ -94,11 +97,17 @@ static bool in_cgroup(const char *path)
 	return !strncmp(path, opt.cgroup, len) && (path[len] == '/' || !path[len]);
 }
 
+/* Is it what --vm asks for? */
+bool name_matches(const char *name, __u32 tgid)
+{
+	return !opt.vm || !fnmatch(opt.vm, name, 0) || !strcmp(opt.vm, fmt("%u", tgid));
+}
+
 static bool is_wanted(const struct vm_info *vm)
 {
 	if (opt.pid && vm->tgid != opt.pid)
 		return false;
-	if (opt.vm && fnmatch(opt.vm, vm->name, 0) && strcmp(opt.vm, fmt("%u", vm->tgid)))
+	if (!name_matches(vm->name, vm->tgid))
 		return false;
 	return !opt.cgroup || in_cgroup(vm->cgroup);
 }
@@ -138,10 +147,25 @@ static struct vm_info *find_info(__u32 tgid)
 	return NULL;
 }
 
+static struct vm_info *new_info(void)
+{
+	static struct vm_info one;
+	int i;
+
+	if (!infos)
+		infos = xalloc(MAX_INFOS * sizeof(*infos));
+	if (nr_infos < MAX_INFOS)
+		return &infos[nr_infos++];
+	for (i = 0; i < nr_infos; i++) {
+		if (infos[i].gone)
+			return &infos[i];
+	}
+	return &one;
+}
+
 /* @comm: what the kernel knows it by, if it is gone already. Valid until the next call. */
 const struct vm_info *vm_info(__u32 tgid, const char *comm)
 {
-	static struct vm_info one;
 	struct vm_info *vm = find_info(tgid);
 
 	if (vm) {
@@ -149,9 +173,7 @@ const struct vm_info *vm_info(__u32 tgid, const char *comm)
 			snprintf(vm->comm, sizeof(vm->comm), "%s", comm);
 		return vm;
 	}
-	if (!infos)
-		infos = xalloc(MAX_INFOS * sizeof(*infos));
-	vm = nr_infos < MAX_INFOS ? &infos[nr_infos++] : &one;
+	vm = new_info();
 	memset(vm, 0, sizeof(*vm));
 	vm->tgid = tgid;
 	find_out(vm, comm);

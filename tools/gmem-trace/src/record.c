@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* gmem-trace record: what happens, into a file that gmem-trace report makes pages of. */
+#include <string.h>
+#include <time.h>
+
+#include "gmem-trace.h"
+#include "recfile.h"
+
+#define MAX_KNOWN	4096
+#define RECORD_RING	(16 << 20)
+
+static struct rec_file out;
+static int write_error;
+static __u64 nr_events;
+static bool samples_memory;
+
+/* Processes whose names are in the file already. */
+static __u32 known[MAX_KNOWN];
+static int nr_known;
+
+static void note_error(int err)
+{
+	if (err && !write_error) {
+		write_error = err;
+		stop_now();
+	}
+}
+
+static void name_vm(const struct vm_info *vm)
+{
+	struct rec rec = { .type = REC_VM };
+	int i;
+
+	for (i = 0; i < nr_known; i++) {
+		if (known[i] == vm->tgid)
+			return;
+	}
+	if (nr_known < MAX_KNOWN)
+		known[nr_known++] = vm->tgid;
+	rec.vm.tgid = vm->tgid;
+	snprintf(rec.vm.name, sizeof(rec.vm.name), "%s", *vm->name ? vm->name : vm->comm);
+	note_error(rec_write(&out, &rec));
+}
+
+static int on_event(const struct event *e)
+{
+	const struct vm_info *vm = vm_info(e->tgid, NULL);
+
+	if (!vm->wanted || write_error)
+		return 0;
+	name_vm(vm);
+	note_error(rec_write_event(&out, e));
+	nr_events++;
+	return 0;
+}
+
+void record_memory(const struct vm_info *vm, const __u64 *private, const __u64 *shared)
+{
+	struct rec rec = { .type = REC_MEMORY };
+
+	if (!vm->wanted || write_error)
+		return;
+	name_vm(vm);
+	rec.memory.ns = now_ns();
+	rec.memory.tgid = vm->tgid;
+	if (private) {
+		rec.memory.known |= REC_KNOWS_PRIVATE;
+		rec.memory.private = *private;
+	}
+	if (shared) {
+		rec.memory.known |= REC_KNOWS_SHARED;
+		rec.memory.shared = *shared;
+	}
+	note_error(rec_write(&out, &rec));
+}
+
+static void write_losses(void)
+{
+	struct rec rec = { .type = REC_LOSSES };
+
+	tracer_losses(&rec.losses);
+	note_error(rec_write(&out, &rec));
+}
+
+/* A few times a second: what is written so far is in the file. Memory, once a second. */
+static void on_tick(__u64 interval_ns)
+{
+	static __u64 next;
+
+	if (samples_memory && (now_ns() >= next || interval_ns)) {
+		memory_sample();
+		next = now_ns() + NSEC_PER_SEC;
+	}
+	vms_refresh();
+	if (interval_ns)
+		write_losses();
+	if (fflush(out.f))
+		note_error(-errno);
+}
+
+static int finish(void)
+{
+	struct losses l;
+	long size;
+
+	note_error(rec_finish(&out));
+	if (write_error)
+		return fail(-write_error, "%s cannot be written: %s", opt.file,
+			    strerror(-write_error));
+	tracer_losses(&l);
+	size = file_size(opt.file);
+	fprintf(stderr, "%llu events in %s, %s\n", nr_events, opt.file, fmt_size(size));
+	if (l.dropped || l.vms_full || l.threads_full)
+		fprintf(stderr, "gmem-trace: lost: %llu events dropped, %llu of VMs too many, %llu of threads\n",
+			l.dropped, l.vms_full, l.threads_full);
+	return EXIT_OK;
+}
+
+int cmd_record(void)
+{
+	static const char *const programs[] = {
+		"conv_*", "ev_fault", "ev_zero", "ev_alloc", "ev_policy_attach", "ev_policy_detach",
+		"ev_policy_trip", NULL
+	};
+	static const char *const none[] = { NULL };
+	const struct needs needs = {
+		.programs = programs, .events = none, .vms = true, .ring = RECORD_RING,
+	};
+	struct timespec wall;
+	int ret;
+
+	if (tracer_open(&needs, BIT(EV_CONVERSION) | BIT(EV_FIRST_FAULT)))
+		return -1;
+	samples_memory = !memory_open();
+	clock_gettime(CLOCK_REALTIME, &wall);
+	ret = rec_create(&out, opt.file, now_ns(), wall.tv_sec * NSEC_PER_SEC + wall.tv_nsec);
+	if (ret)
+		return fail(-ret, "%s cannot be written: %s", opt.file, strerror(-ret));
+	ret = run_reports("into the recording", on_tick, on_event);
+	if (finish())
+		ret = -1;
+	memory_close();
+	return ret;
+}
