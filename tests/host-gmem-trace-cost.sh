@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+# What gmem-trace conversions costs: by a clock that counts instructions, and by the kernel's statistics of BPF programs,
+# one conversion executes at most 2,000 instructions of its programs, whatever the size of its range.
+set -euo pipefail
+. "$(dirname "$0")/../scripts/lib.sh"
+cd "$TOP"
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+
+# Run time and runs of each program, after the workload of each size; gmem-trace policy turns the statistics on.
+# vCPUs exit and enter without converting, too: what that costs is known from a VM that only touches its memory.
+# shellcheck disable=SC2016
+measure='
+stats() {
+	bpftool -j prog | jq -r ".[] | select(.name // \"\" | startswith(\"conv_\")) | \"$1 \(.name) \(.run_cnt // 0) \(.run_time_ns // 0)\""
+}
+gmem-trace policy >/dev/null 2>/tmp/policy &
+gmem-trace conversions >/dev/null 2>/tmp/conversions &
+for f in policy conversions; do
+	for i in $(seq 300); do grep -q ^Tracing /tmp/$f && break; sleep 0.1; done
+done
+# The first conversions of all make the state
+/opt/gmem/selftests/gmem_workload -n 4 >/dev/null
+stats start >/run/results/stats
+/opt/gmem/selftests/gmem_vm "create 8M; bind 1 4G 0 8M; convert private 4G 8M; gtouch 4G 8M" >/dev/null
+stats touch >>/run/results/stats
+for size in 4K 64K 2M; do
+	/opt/gmem/selftests/gmem_workload -s $size -n 40 >/dev/null || exit 1
+	stats $size >>/run/results/stats
+done
+kill -INT %1 %2
+wait'
+scripts/boot --icount --log "$BUILD/logs/console-cost.log" --results "$tmp" -- bash -c "$measure"
+
+awk -v limit=2000 '
+{
+	if ($1 != last) { last = $1; order[++n] = $1 }
+	runs[$1, $2] = $3; ns[$1, $2] = $4; names[$2] = 1
+}
+function grew(i, name, what) { return what[order[i], name] - what[order[i - 1], name] }
+END {
+	bad = n != 5
+	for (i = 3; i <= n; i++) {
+		conversions = grew(i, "conv_end", runs)
+		if (!conversions) { bad = 1; continue }
+		sum = 0
+		for (name in names) {
+			if (name == "conv_fault") continue
+			if (name == "conv_exit" || name == "conv_entry") {
+				each = grew(2, name, ns) / grew(2, name, runs)
+				part = grew(i, name, ns) - each * (grew(i, name, runs) - conversions)
+			} else {
+				part = grew(i, name, ns)
+			}
+			sum += part / conversions
+		}
+		printf "%s: %d conversions, %d instructions each\n", order[i], conversions, sum
+		if (sum > limit || sum < 100) bad = 1
+	}
+	exit bad
+}' "$tmp/stats"
