@@ -223,9 +223,29 @@ static int on_ring(void *ctx __attribute__((unused)), void *data, size_t size)
 	return ring_fn ? ring_fn(e) : 0;
 }
 
-/* The kernel refused programs. */
+/* CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF */
+#define CAPS		(1ULL << 21 | 1ULL << 38 | 1ULL << 39)
+
+static bool is_privileged(void)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	unsigned long long caps = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "CapEff: %llx", &caps) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return (caps & CAPS) == CAPS;
+}
+
+/* The kernel refused programs. Without privileges, it says many things about why. */
 int fail_load(int err)
 {
+	if (!is_privileged())
+		err = -EPERM;
 	fail(-err, "the programs cannot be loaded: %s", strerror(-err));
 	if (err == -EPERM || err == -EACCES)
 		fail_hint("Run it as root: it needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN.");
