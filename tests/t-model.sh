@@ -34,8 +34,8 @@ model() {
 
 # It notices: a page that is lost, and a byte that should not be there.
 for breakage in lost stale; do
-	assert_fails 1 gmem_model --size 4M --ops 100 --seed "$seed" --break $breakage
-	assert_match "$output" "FAIL: seed $seed, .*page [0-9]+, byte [0-9]+: " "what it says of a $breakage byte"
+	assert_fails 1 gmem_model --size 4M --ops 400 --seed 5 --break $breakage
+	assert_match "$output" "FAIL: seed 5, .*page [0-9]+, byte [0-9]+: " "what it says of a $breakage byte"
 done
 
 model none
