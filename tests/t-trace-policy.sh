@@ -143,7 +143,7 @@ wait $loader
 policy=$(pol hostile .id)
 assert_events 'id=0 .* name=hostile' "one policy in the place of another" <<END
 policy_detach: id=0 tgid=$loader name=hostile policy=$old reason="replaced"
-policy_attach: id=0 tgid=$loader name=hostile POLICY cgroup_id=0 flags=0x0 uid=0 comm=gmem-policy tag=$(events 'policy_attach: id=0' | sed 's/.*tag=//')
+policy_attach: id=0 tgid=$loader name=hostile POLICY cgroup_id=0 flags=0x8 uid=0 comm=gmem-policy tag=$(events 'policy_attach: id=0' | sed 's/.*tag=//')
 END
 policy_becomes a hostile global
 forget

@@ -10,6 +10,8 @@
  * Tunables
  *	min_mb		only guest memory of at least so many MiB (default: 16)
  *	often		conversions in a block from which on it is kept small (default: 2)
+ *	busy_order	largest folio in a block that is kept small (default: 6, which is 256K: as
+ *			large as a bounce buffer is; within the hole that one leaves, less fits)
  *	quiet_ms	time without conversions after which it is rebuilt (default: 10000)
  *	max_holes	pages of a block that may be missing when it is rebuilt; they are filled
  *			with zeroes (default: 511, all but one)
@@ -25,6 +27,7 @@ char _license[] SEC("license") = "GPL";
 
 TUNABLE(__u32, min_mb, 16, "only guest memory of at least so many MiB");
 TUNABLE(__u32, often, 2, "conversions in a block from which on it is kept small");
+TUNABLE(__u32, busy_order, 6, "largest folio order in a block that is kept small");
 TUNABLE(__u32, quiet_ms, 10000, "ms without conversions after which a block is rebuilt");
 TUNABLE(__u32, max_holes, 511, "missing pages of a block that a rebuild may fill");
 
@@ -101,6 +104,7 @@ GMEM_OP(alloc, ctx)
 	}
 	if (converted_often(ctx->obj.id, ctx->index >> GMEM_BLOCK_ORDER)) {
 		COUNT(kept_small);
+		ctx->order = ctx->max_order < busy_order ? ctx->max_order : busy_order;
 		return;
 	}
 
