@@ -318,8 +318,8 @@ static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *l
 /* ---- Punching ---- */
 
 /*
- * Split what straddles @index. Faults that are under way hold references for a moment: a punch waits
- * for them, while background work comes again.
+ * Split what straddles @index. Faults that are under way hold references for a moment: a punch
+ * waits for them, while background work comes again.
  */
 static int kvm_gmem_split_at(struct inode *inode, pgoff_t index, bool wait)
 {
@@ -488,8 +488,8 @@ static bool kvm_gmem_block_private(struct inode *inode, pgoff_t start, pgoff_t e
 }
 
 /*
- * Where most of a block is, as far as the beginning tells: it is to be there as a whole. An error if
- * it is one folio already, or more than @max_holes of its pages are missing.
+ * Where most of a block is, as far as the beginning tells: it is to be there as a whole. An error
+ * if it is one folio already, or more than @max_holes of its pages are missing.
  */
 static int kvm_gmem_block_node(struct inode *inode, pgoff_t start, u32 max_holes)
 {

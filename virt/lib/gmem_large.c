@@ -227,8 +227,8 @@ static int gmem_collapse_pieces(struct address_space *mapping, struct folio *fol
 		return err;
 
 	/*
-	 * Whoever finds it in the page cache finds it complete, and waits for its lock. Dirty, as its
-	 * pieces were: else mm could take it for something that can be read again.
+	 * Whoever finds it in the page cache finds it complete, and waits for its lock. Dirty, as
+	 * its pieces were: else mm could take it for something that can be read again.
 	 */
 	__folio_set_locked(folio);
 	folio->mapping = mapping;
@@ -311,8 +311,8 @@ static bool gmem_folio_is_zero(struct folio *folio)
 }
 
 /*
- * Remove a folio if nothing is lost with it: it holds nothing, and nobody can be writing to it, for it
- * is locked and not mapped, and the page cache and the caller hold the only references.
+ * Remove a folio if nothing is lost with it: it holds nothing, and nobody can be writing to it, for
+ * it is locked and not mapped, and the page cache and the caller hold the only references.
  */
 static bool gmem_remove_if_zero(struct address_space *mapping, struct folio *folio)
 {
