@@ -18,7 +18,8 @@ trap 'rm -rf "$tmp"' EXIT
 record='
 gmem-trace record /run/results/page.gmt 2>/tmp/err &
 for i in $(seq 300); do grep -q ^Tracing /tmp/err && break; sleep 0.1; done
-/opt/gmem/selftests/gmem_workload -v 2 -c 2 -e both -n 20 >/dev/null || exit 1
+# Memory is looked at every second: the VMs stay for some of them
+/opt/gmem/selftests/gmem_workload -v 2 -c 2 -e both -n 20 --hold 5 >/dev/null || exit 1
 kill -INT $!
 wait $!'
 scripts/boot --log "$BUILD/logs/console-page.log" --results "$tmp" -- bash -c "$record"
