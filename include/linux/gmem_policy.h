@@ -70,11 +70,14 @@ enum gmem_why {
  * enum gmem_zero - when an allocated folio is zeroed
  * @GMEM_ZERO_FIRST_USE: when it is first mapped, as without a policy
  * @GMEM_ZERO_ALLOC: at its allocation, so that later faults find it ready
+ * @GMEM_ZERO_POOL: it was zeroed in the background: a folio of a pool; where there is none, as
+ *		    @GMEM_ZERO_ALLOC
  * @GMEM_ZERO_MAX: number of values
  */
 enum gmem_zero {
 	GMEM_ZERO_FIRST_USE,
 	GMEM_ZERO_ALLOC,
+	GMEM_ZERO_POOL,
 	GMEM_ZERO_MAX,
 };
 
@@ -101,11 +104,14 @@ enum gmem_how {
  * enum gmem_free_mode - what happens to memory that leaves an inode
  * @GMEM_FREE_GIVE_BACK: it goes to the page allocator as it is, as without a policy
  * @GMEM_FREE_SCRUB: it is zeroed first
+ * @GMEM_FREE_RECYCLE: it goes into the pool of its order and node, which zeroes it in the background
+ *		       before anybody gets it; what does not fit there is given back as it is
  * @GMEM_FREE_MAX: number of values
  */
 enum gmem_free_mode {
 	GMEM_FREE_GIVE_BACK,
 	GMEM_FREE_SCRUB,
+	GMEM_FREE_RECYCLE,
 	GMEM_FREE_MAX,
 };
 
@@ -115,6 +121,7 @@ enum gmem_free_mode {
  * @GMEM_ZEROED_ALLOC: at an allocation that something waited for
  * @GMEM_ZEROED_AHEAD: while populating ahead
  * @GMEM_ZEROED_FREE: scrubbed on their way out
+ * @GMEM_ZEROED_POOL: in a pool, before they were allocated
  * @GMEM_ZEROED_MAX: number of values
  */
 enum gmem_zeroed {
@@ -122,6 +129,7 @@ enum gmem_zeroed {
 	GMEM_ZEROED_ALLOC,
 	GMEM_ZEROED_AHEAD,
 	GMEM_ZEROED_FREE,
+	GMEM_ZEROED_POOL,
 	GMEM_ZEROED_MAX,
 };
 
@@ -310,6 +318,13 @@ struct gmem_free_ctx {
  *	       has %GMEM_POLICY_NAMED
  * @abi_version: %GMEM_POLICY_ABI
  * @flags: enum gmem_policy_flags
+ * @pool_small_mb: zeroed single pages that are kept ready on each node, MiB. Pools are shared: of
+ *		   what the policies want, they have the most; and they are bounded by the parameter
+ *		   gmem_pool.max_percent. A shadow's wishes do not count
+ * @pool_large_mb: the same of folios of a PMD's order
+ * @pool_low_percent: a pool is filled again when it has less than this part of that, 1 to 100; 0 for
+ *		      %GMEM_POOL_LOW_PERCENT
+ * @pool_rate_mb: how fast a node's pools are filled, MiB/s; 0: as fast as idle time allows
  * @name: letters, digits and '_'; unique on the host
  *
  * All ops are optional and must not sleep. They are called under rcu_read_lock(), in process
@@ -328,8 +343,15 @@ struct gmem_policy_ops {
 	__u64 cgroup_id;
 	__u32 abi_version;
 	__u32 flags;
+	__u32 pool_small_mb;
+	__u32 pool_large_mb;
+	__u32 pool_low_percent;
+	__u32 pool_rate_mb;
 	char name[GMEM_POLICY_NAME_LEN];
 };
+
+/* When pools are filled again, unless the policy says it. */
+#define GMEM_POOL_LOW_PERCENT	75
 
 /*
  * Populating ahead leaves this part of a memory cgroup's memory.max (and at least 1 MiB) alone:
@@ -374,6 +396,7 @@ enum gmem_scope {
 
 struct address_space;
 struct bpf_link;
+struct bpf_struct_ops;
 struct cgroup;
 struct folio;
 struct mem_cgroup;
@@ -391,6 +414,22 @@ struct gmem_policy_stats {
 	u64 fits;
 	u64 clamps;
 	u64 declines;
+};
+
+/**
+ * struct gmem_pool_want - what is to be in the pools of each node
+ * @small_mb: single pages, MiB
+ * @small_low_mb: fewer than these make them filled, MiB
+ * @large_mb: folios of a PMD's order, MiB
+ * @large_low_mb: fewer than these make them filled, MiB
+ * @rate_mb: how fast, MiB/s; 0: no limit
+ */
+struct gmem_pool_want {
+	u32 small_mb;
+	u32 small_low_mb;
+	u32 large_mb;
+	u32 large_low_mb;
+	u32 rate_mb;
 };
 
 /**
@@ -415,6 +454,7 @@ struct gmem_policy_stats {
  * @tag: tag of the first program
  * @objects: objects it is effective for, or shadows
  * @nonsense: nonsensical decisions, which %GMEM_TRIP_LIMIT limits
+ * @pools: what it wants pools to have; changed by it under the lock of the registry
  * @counters: counters as they are kept
  * @stats: their sums, made when a BPF iterator visits the policy
  * @rcu: frees it
@@ -440,6 +480,7 @@ struct gmem_policy {
 	u64 tag;
 	atomic_t objects;
 	atomic_t nonsense;
+	struct gmem_pool_want pools;
 	struct gmem_policy_stats __percpu *counters;
 	struct gmem_policy_stats stats;
 	struct rcu_head rcu;
@@ -456,6 +497,8 @@ struct gmem_policy {
  * @prealloc_done: pages that were so allocated
  * @scrub_failed: pages that could not be scrubbed because something else referenced them
  * @quiet_dropped: ranges for which a policy asked to be called again, of which there were too many
+ * @pool_misses: folios that were to come from a pool, which had none
+ * @recycled: pages that went into a pool when they were freed
  * @fallbacks: folios that were smaller than what was decided and fitted
  * @splits: large folios that were split
  * @splits_failed: times that one could not be split, because something else held a reference
@@ -472,6 +515,8 @@ struct gmem_obj_stats {
 	atomic64_t prealloc_done;
 	atomic64_t scrub_failed;
 	atomic64_t quiet_dropped;
+	atomic64_t pool_misses;
+	atomic64_t recycled;
 	atomic64_t fallbacks;
 	atomic64_t splits;
 	atomic64_t splits_failed;
@@ -517,7 +562,7 @@ struct gmem_obj {
 	struct mem_cgroup *memcg;
 	nodemask_t mems_allowed;
 	char asked_name[GMEM_POLICY_NAME_LEN];
-	struct mutex lock;
+	struct mutex lock; /* of policy, shadow and mapping */
 	struct gmem_policy __rcu *policy;
 	struct gmem_policy __rcu *shadow;
 	struct gmem_policy *leaving[2];
@@ -526,7 +571,7 @@ struct gmem_obj {
 	u64 shadow_cookie;
 	struct xarray declined;
 	struct address_space *mapping;
-	struct mutex mapping_lock;
+	struct mutex mapping_lock; /* of mapping, for readers */
 	struct module *module;
 	refcount_t refs;
 	atomic64_t ahead_total;
@@ -590,21 +635,80 @@ struct gmem_obj_report {
 };
 
 /**
- * struct gmem_scrubbed - what scrubbing a range did
+ * struct gmem_scrubbed - what scrubbing or recycling a range did
  * @zeroed: pages that were zeroed
+ * @recycled: pages that went into a pool
  * @failed: pages that went as they were, because something else held a reference
  *
  * Pages that never were zeroed or written, and poisoned ones, are neither.
  */
 struct gmem_scrubbed {
 	u64 zeroed;
+	u64 recycled;
 	u64 failed;
+};
+
+/* The pools of a node: of the PMD's order, and of single pages. */
+#define GMEM_POOLS_PER_NODE	2
+
+/**
+ * enum gmem_pool_action - what happens to a pool
+ * @GMEM_POOL_FILL: its thread zeroed folios
+ * @GMEM_POOL_TAKE: a folio was taken
+ * @GMEM_POOL_RECYCLE: a folio came back to be zeroed
+ * @GMEM_POOL_SHRINK: folios went because memory was short
+ * @GMEM_POOL_DRAIN: folios went because less is wanted
+ */
+enum gmem_pool_action {
+	GMEM_POOL_FILL,
+	GMEM_POOL_TAKE,
+	GMEM_POOL_RECYCLE,
+	GMEM_POOL_SHRINK,
+	GMEM_POOL_DRAIN,
+};
+
+/**
+ * struct gmem_pool_stats - counters of a pool, folios; they only grow
+ * @taken: folios that were taken and used
+ * @missed: times that one was wanted and there was none
+ * @filled: folios that were allocated and zeroed for it
+ * @recycled: folios that came back
+ * @given_back: folios that went to the page allocator, for lack of memory or because less is wanted
+ */
+struct gmem_pool_stats {
+	u64 taken;
+	u64 missed;
+	u64 filled;
+	u64 recycled;
+	u64 given_back;
+};
+
+/**
+ * struct gmem_pool_report - what the BPF iterator gmem_pool tells about a pool
+ * @nid: its node
+ * @order: of its folios
+ * @rate_mb: how fast it is filled, MiB/s; 0: no limit
+ * @ready: folios that can be taken
+ * @dirty: folios that are to be zeroed first
+ * @low: fewer than so many make it filled
+ * @high: so many it may have
+ * @stats: counters
+ */
+struct gmem_pool_report {
+	u32 nid;
+	u32 order;
+	u32 rate_mb;
+	u64 ready;
+	u64 dirty;
+	u64 low;
+	u64 high;
+	struct gmem_pool_stats stats;
 };
 
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
 void gmem_drain_lru(void);
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
-		      struct gmem_scrubbed *scrubbed);
+		      enum gmem_free_mode mode, struct gmem_scrubbed *scrubbed);
 void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end);
 bool gmem_remove_zeroes(struct address_space *mapping, pgoff_t start, pgoff_t end);
 int gmem_split_at(struct address_space *mapping, pgoff_t index, bool wait, int *order);
@@ -612,6 +716,7 @@ int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t in
 		  unsigned long max_holes, gfp_t gfp, unsigned long *holes);
 
 #ifdef CONFIG_GMEM_BPF
+extern struct bpf_struct_ops bpf_gmem_policy_ops;
 DECLARE_STATIC_KEY_FALSE(gmem_policy_key);
 
 /* True while any policy is loaded: the only cost of policies on a host that has none. */
@@ -640,6 +745,14 @@ int gmem_call_init(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie
 void gmem_call_exit(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report);
 void gmem_obj_resident(struct gmem_obj *obj, struct gmem_resident *res);
+
+int gmem_policy_want_pools(const struct gmem_policy_ops *ops, u32 small_mb, u32 large_mb);
+
+struct folio *gmem_pool_take(int nid, unsigned int order);
+void gmem_pool_return(struct folio *folio);
+int gmem_pool_recycle(struct folio *folio);
+void gmem_pool_resize(const struct gmem_pool_want *want);
+bool gmem_pool_report(u64 *pos, struct gmem_pool_report *report);
 
 struct mem_cgroup *gmem_obj_memcg(struct gmem_obj *obj);
 bool gmem_obj_memory_short(struct gmem_obj *obj);

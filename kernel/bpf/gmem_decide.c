@@ -87,7 +87,7 @@ static struct gmem_verdict gmem_check_alloc(struct gmem_obj *obj, struct gmem_al
 	if (ctx->zero >= GMEM_ZERO_MAX) {
 		verdict.nonsense = "alloc: unknown zero mode";
 		ctx->zero = GMEM_ZERO_FIRST_USE;
-	} else if (ctx->zero == GMEM_ZERO_ALLOC && ctx->why == GMEM_WHY_POPULATE) {
+	} else if (ctx->zero != GMEM_ZERO_FIRST_USE && ctx->why == GMEM_WHY_POPULATE) {
 		/* The VMM writes all of it before anybody reads it. */
 		verdict.fitted = true;
 		ctx->zero = GMEM_ZERO_FIRST_USE;

@@ -117,6 +117,21 @@ static int gmem_note_prog(struct bpf_prog *prog, void *data)
 	return 1;
 }
 
+/* What @policy wants in pools, of these sizes and else as its ops say. */
+static struct gmem_pool_want gmem_policy_pools(const struct gmem_policy_ops *ops, u32 small_mb,
+					       u32 large_mb)
+{
+	u64 low = ops->pool_low_percent ?: GMEM_POOL_LOW_PERCENT;
+
+	return (struct gmem_pool_want) {
+		.small_mb = small_mb,
+		.small_low_mb = div_u64(small_mb * low, 100),
+		.large_mb = large_mb,
+		.large_low_mb = div_u64(large_mb * low, 100),
+		.rate_mb = ops->pool_rate_mb,
+	};
+}
+
 static struct gmem_policy *gmem_policy_create(const struct gmem_policy_ops *ops,
 					      struct bpf_link *link)
 {
@@ -140,6 +155,7 @@ static struct gmem_policy *gmem_policy_create(const struct gmem_policy_ops *ops,
 
 	policy->ops = ops;
 	policy->link = link;
+	policy->pools = gmem_policy_pools(ops, ops->pool_small_mb, ops->pool_large_mb);
 	policy->id = atomic64_inc_return(&gmem_last_id);
 	policy->map_id = bpf_struct_ops_id(ops);
 	bpf_struct_ops_for_each_prog(ops, gmem_note_prog, policy);
@@ -465,6 +481,86 @@ static bool gmem_any_registered(void)
 	return !list_empty(&gmem_registered);
 }
 
+static void gmem_pool_want_max(struct gmem_pool_want *want, const struct gmem_pool_want *more,
+			       bool first)
+{
+	want->small_mb = max(want->small_mb, more->small_mb);
+	want->small_low_mb = max(want->small_low_mb, more->small_low_mb);
+	want->large_mb = max(want->large_mb, more->large_mb);
+	want->large_low_mb = max(want->large_low_mb, more->large_low_mb);
+	/* No limit is the fastest. */
+	if (first)
+		want->rate_mb = more->rate_mb;
+	else
+		want->rate_mb = want->rate_mb && more->rate_mb ?
+				max(want->rate_mb, more->rate_mb) : 0;
+}
+
+static struct gmem_pool_want gmem_sum_pools(void)
+{
+	struct gmem_pool_want want = {};
+	struct gmem_policy *policy;
+	bool first = true;
+
+	guard(spinlock)(&gmem_lock);
+
+	list_for_each_entry(policy, &gmem_registered, list) {
+		if (policy->tripped || (policy->ops->flags & GMEM_POLICY_SHADOW) ||
+		    !(policy->pools.small_mb || policy->pools.large_mb))
+			continue;
+		gmem_pool_want_max(&want, &policy->pools, first);
+		first = false;
+	}
+	return want;
+}
+
+/* Pools are shared by all policies: have them hold what the one that wants most wants. */
+static void gmem_size_pools(struct work_struct *work)
+{
+	static DEFINE_MUTEX(lock);
+	struct gmem_pool_want want;
+
+	/* Of two that size them, the last is to have seen the last change. */
+	guard(mutex)(&lock);
+
+	want = gmem_sum_pools();
+	gmem_pool_resize(&want);
+}
+
+static DECLARE_WORK(gmem_size_pools_work, gmem_size_pools);
+
+/**
+ * gmem_policy_want_pools - a policy wants pools of another size
+ * @ops: the policy's ops
+ * @small_mb: single pages on each node, MiB
+ * @large_mb: folios of a PMD's order on each node, MiB
+ *
+ * Takes effect a moment later. An update of the policy sets the sizes anew, from its ops.
+ *
+ * Context: any that may take a spinlock, but no interrupts.
+ * Return: 0; -ENOENT if @ops is not attached, or not any more
+ */
+int gmem_policy_want_pools(const struct gmem_policy_ops *ops, u32 small_mb, u32 large_mb)
+{
+	const struct gmem_pool_want want = gmem_policy_pools(ops, small_mb, large_mb);
+	struct gmem_policy *policy;
+	bool changed = false;
+	int ret = -ENOENT;
+
+	scoped_guard(spinlock, &gmem_lock) {
+		list_for_each_entry(policy, &gmem_registered, list) {
+			if (policy->ops != ops)
+				continue;
+			ret = 0;
+			changed |= memcmp(&policy->pools, &want, sizeof(want));
+			policy->pools = want;
+		}
+	}
+	if (changed)
+		queue_work(system_dfl_wq, &gmem_size_pools_work);
+	return ret;
+}
+
 static void gmem_walk(struct work_struct *work)
 {
 	u64 gen = gmem_generation();
@@ -474,6 +570,7 @@ static void gmem_walk(struct work_struct *work)
 
 	if (gmem_any_registered())
 		static_branch_enable(&gmem_policy_key);
+	gmem_size_pools(NULL);
 
 	for (id = 0; (obj = gmem_obj_next(&id)); id++) {
 		parted |= gmem_obj_prepare(obj);
@@ -1112,6 +1209,20 @@ static int gmem_init_member(const struct btf_type *t, const struct btf_member *m
 	case offsetof(struct gmem_policy_ops, cgroup_id):
 		ops->cgroup_id = uops->cgroup_id;
 		return 1;
+	case offsetof(struct gmem_policy_ops, pool_small_mb):
+		ops->pool_small_mb = uops->pool_small_mb;
+		return 1;
+	case offsetof(struct gmem_policy_ops, pool_large_mb):
+		ops->pool_large_mb = uops->pool_large_mb;
+		return 1;
+	case offsetof(struct gmem_policy_ops, pool_low_percent):
+		if (uops->pool_low_percent > 100)
+			return -EINVAL;
+		ops->pool_low_percent = uops->pool_low_percent;
+		return 1;
+	case offsetof(struct gmem_policy_ops, pool_rate_mb):
+		ops->pool_rate_mb = uops->pool_rate_mb;
+		return 1;
 	}
 	return 0;
 }
@@ -1132,7 +1243,7 @@ static int gmem_validate(void *kdata)
 	return 0;
 }
 
-static struct bpf_struct_ops bpf_gmem_policy_ops = {
+struct bpf_struct_ops bpf_gmem_policy_ops = {
 	.verifier_ops	= &gmem_verifier_ops,
 	.init		= gmem_init,
 	.check_member	= gmem_check_member,

@@ -172,30 +172,33 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 		return ctx.mode;
 
 	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
-	if (ctx.mode == GMEM_FREE_SCRUB)
+	if (ctx.mode != GMEM_FREE_GIVE_BACK)
 		gmem_drain_lru();
 	return ctx.mode;
 }
 
 /**
- * kvm_gmem_scrub - scrub memory and remove it
+ * kvm_gmem_scrub - scrub memory, or recycle it, and remove it
  * @inode: the inode; guest mappings of the range are gone. Either its invalidate lock is held for
  *	   writing, or it is evicted
  * @start: first page
  * @end: page after the last
+ * @mode: %GMEM_FREE_SCRUB or %GMEM_FREE_RECYCLE
  *
  * The caller truncates what is left.
  *
- * Return: number of pages that should have been scrubbed and could not be
+ * Return: number of pages that should have been scrubbed or recycled and could not be, because
+ * something else referenced them
  */
-u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
+u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 {
 	u64 clock = kvm_gmem_clock(kvm_gmem_zero);
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_scrubbed scrubbed = {};
 
-	gmem_scrub_range(inode->i_mapping, start, end, &scrubbed);
+	gmem_scrub_range(inode->i_mapping, start, end, mode, &scrubbed);
 	atomic64_add(scrubbed.failed, &obj->stats.scrub_failed);
+	atomic64_add(scrubbed.recycled, &obj->stats.recycled);
 	if (scrubbed.zeroed) {
 		kvm_gmem_bpf_zeroed(inode, scrubbed.zeroed << PAGE_SHIFT, GMEM_ZEROED_FREE);
 		trace_kvm_gmem_zero(obj->id, GMEM_I(inode)->tgid, start, scrubbed.zeroed,
@@ -239,6 +242,9 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m)
 	seq_printf(m, "gmem-zeroed-ahead:\t%lld\n",
 		   atomic64_read(&stats->zeroed[GMEM_ZEROED_AHEAD]));
 	seq_printf(m, "gmem-zeroed-free:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_FREE]));
+	seq_printf(m, "gmem-zeroed-pool:\t%lld\n", atomic64_read(&stats->zeroed[GMEM_ZEROED_POOL]));
+	seq_printf(m, "gmem-pool-misses:\t%lld\n", atomic64_read(&stats->pool_misses));
+	seq_printf(m, "gmem-recycled:\t%lld\n", atomic64_read(&stats->recycled));
 	seq_printf(m, "gmem-scrub-failed:\t%lld\n", atomic64_read(&stats->scrub_failed));
 	seq_printf(m, "gmem-decisions:\t%lld\n", atomic64_read(&stats->decisions));
 	seq_printf(m, "gmem-fitted:\t%lld\n", atomic64_read(&stats->fits));

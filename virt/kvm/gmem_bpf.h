@@ -41,6 +41,7 @@ struct kvm_gmem_place {
  * @slot: the memslot that it is for, or NULL
  * @place: where to allocate, for a worker, which is no part of the VM; NULL: as current is to
  * @allocated: set if it was not there and was allocated
+ * @pooled: set if that came from a pool, zeroed
  */
 struct kvm_gmem_access {
 	enum gmem_why why;
@@ -49,6 +50,7 @@ struct kvm_gmem_access {
 	const struct kvm_memory_slot *slot;
 	const struct kvm_gmem_place *place;
 	bool allocated;
+	bool pooled;
 };
 
 /**
@@ -150,6 +152,12 @@ static inline void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem
 	atomic64_add(bytes, &GMEM_I(inode)->obj->stats.zeroed[when]);
 }
 
+/* Count a folio that should have come from a pool. */
+static inline void kvm_gmem_pool_missed(struct inode *inode)
+{
+	atomic64_inc(&GMEM_I(inode)->obj->stats.pool_misses);
+}
+
 /* Count a folio that was smaller than it should have been. */
 static inline void kvm_gmem_fell_back(struct inode *inode)
 {
@@ -165,7 +173,7 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m);
 void kvm_gmem_decide_alloc(struct inode *inode, pgoff_t index, const struct kvm_gmem_access *access,
 			   struct gmem_alloc_ctx *ctx);
 u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum gmem_why why);
-u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end);
+u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode);
 
 /* gmem_large.c */
 struct kvm_gmem_large;
@@ -251,6 +259,13 @@ static inline gfp_t kvm_gmem_large_gfp(gfp_t gfp, unsigned int order, unsigned i
 	return gfp;
 }
 
+static inline struct folio *gmem_pool_take(int nid, unsigned int order)
+{
+	return NULL;
+}
+
+static inline void gmem_pool_return(struct folio *folio) {}
+static inline void kvm_gmem_pool_missed(struct inode *inode) {}
 static inline void kvm_gmem_fell_back(struct inode *inode) {}
 static inline void kvm_gmem_widen(struct inode *inode, pgoff_t *start, pgoff_t *end) {}
 
@@ -267,7 +282,7 @@ static inline u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t en
 	return 0;
 }
 
-static inline u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end)
+static inline u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 {
 	return 0;
 }

@@ -2,6 +2,7 @@
 /*
  * Folios of guest_memfd: allocated and zeroed here, as the built-in way or a policy has it.
  */
+#include <linux/cpuset.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
 #include <linux/mempolicy.h>
@@ -81,29 +82,84 @@ struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, unsigned in
 			     nodes_empty(nodes) ? NULL : &nodes);
 }
 
+/*
+ * The node whose pool may serve an allocation that kvm_gmem_new_folio() would otherwise do: the same
+ * choice, but of one node. NUMA_NO_NODE where there is none, as when memory is interleaved.
+ */
+static int kvm_gmem_pool_node(struct inode *inode, pgoff_t index, int node,
+			      const struct kvm_gmem_place *place)
+{
+	struct mempolicy *shared = mpol_shared_policy_lookup(&GMEM_I(inode)->policy, index);
+	nodemask_t nodes = place ? place->nodes : cpuset_current_mems_allowed;
+	int nid = place ? place->node : numa_mem_id();
+
+#ifdef CONFIG_NUMA
+	struct mempolicy *mpol = shared;
+
+	if (!mpol && !place && node == GMEM_NO_NODE)
+		mpol = current->mempolicy;
+	if (mpol) {
+		switch (mpol->mode) {
+		case MPOL_LOCAL:
+			break;
+		case MPOL_PREFERRED:
+			nid = first_node(mpol->nodes);
+			break;
+		case MPOL_BIND:
+		case MPOL_PREFERRED_MANY:
+			nodes_and(nodes, nodes, mpol->nodes);
+			if (!node_isset(nid, nodes) && !nodes_empty(nodes))
+				nid = first_node(nodes);
+			break;
+		default:
+			nid = NUMA_NO_NODE;
+		}
+	}
+#endif
+	if (!shared && node != GMEM_NO_NODE)
+		nid = node;
+	mpol_cond_put(shared);
+	return nid != NUMA_NO_NODE && node_isset(nid, nodes) ? nid : NUMA_NO_NODE;
+}
+
+static struct folio *kvm_gmem_from_pool(struct inode *inode, pgoff_t index, unsigned int order,
+					int node, const struct kvm_gmem_place *place)
+{
+	int nid = kvm_gmem_pool_node(inode, index, node, place);
+
+	return nid == NUMA_NO_NODE ? NULL : gmem_pool_take(nid, order);
+}
+
 static enum gmem_zeroed kvm_gmem_zeroed_at_alloc(const struct kvm_gmem_access *access)
 {
 	return access->why == GMEM_WHY_PREALLOC ? GMEM_ZEROED_AHEAD : GMEM_ZEROED_ALLOC;
 }
 
-/* Allocate the folio of @order around @index and add it to the page cache. */
+/* Allocate the folio of @order around @index, as decided, and add it to the page cache. */
 static struct folio *kvm_gmem_add_folio(struct inode *inode, pgoff_t index, unsigned int order,
-					gfp_t gfp, int node, const struct kvm_gmem_place *place)
+					gfp_t gfp, const struct gmem_alloc_ctx *ctx,
+					struct kvm_gmem_access *access)
 {
-	struct folio *folio;
+	struct folio *folio = NULL;
 	int err;
 
 	index = round_down(index, 1UL << order);
-	folio = kvm_gmem_new_folio(inode, index, order, gfp, node, place);
+	if (ctx->zero == GMEM_ZERO_POOL)
+		folio = kvm_gmem_from_pool(inode, index, order, ctx->node, access->place);
+	access->pooled = folio;
+	if (!folio)
+		folio = kvm_gmem_new_folio(inode, index, order, gfp, ctx->node, access->place);
 	if (!folio)
 		return ERR_PTR(-ENOMEM);
 
 	err = filemap_add_folio(inode->i_mapping, folio, index, gfp);
-	if (err) {
+	if (!err)
+		return folio;
+	if (access->pooled)
+		gmem_pool_return(folio);
+	else
 		folio_put(folio);
-		return ERR_PTR(err);
-	}
-	return folio;
+	return ERR_PTR(err);
 }
 
 /*
@@ -111,15 +167,15 @@ static struct folio *kvm_gmem_add_folio(struct inode *inode, pgoff_t index, unsi
  * faster: unless it is gone again, theirs it is.
  */
 static struct folio *kvm_gmem_add_largest(struct inode *inode, pgoff_t index, unsigned int order,
-					  gfp_t gfp, int node, struct kvm_gmem_access *access)
+					  gfp_t gfp, const struct gmem_alloc_ctx *ctx,
+					  struct kvm_gmem_access *access)
 {
 	unsigned int first = order;
 	struct folio *folio;
 
 	for (;;) {
 		folio = kvm_gmem_add_folio(inode, index, order,
-					   kvm_gmem_large_gfp(gfp, order, first), node,
-					   access->place);
+					   kvm_gmem_large_gfp(gfp, order, first), ctx, access);
 		if (!IS_ERR(folio)) {
 			access->allocated = true;
 			break;
@@ -138,6 +194,18 @@ static struct folio *kvm_gmem_add_largest(struct inode *inode, pgoff_t index, un
 	if (order < first)
 		kvm_gmem_fell_back(inode);
 	return folio;
+}
+
+/* A folio was allocated. Is it zero, or to be so before anybody sees it? */
+static void kvm_gmem_zero_new(struct inode *inode, struct folio *folio, enum gmem_zero zero,
+			      const struct kvm_gmem_access *access)
+{
+	if (zero == GMEM_ZERO_POOL) {
+		folio_mark_uptodate(folio);
+		kvm_gmem_bpf_zeroed(inode, folio_size(folio), GMEM_ZEROED_POOL);
+	} else if (zero == GMEM_ZERO_ALLOC) {
+		kvm_gmem_zero_folio(inode, folio, kvm_gmem_zeroed_at_alloc(access));
+	}
 }
 
 /**
@@ -172,9 +240,14 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
 		gfp |= __GFP_NORETRY | __GFP_NOWARN;
 
 	folio = kvm_gmem_add_largest(inode, index, kvm_gmem_large_order(inode, ctx.order), gfp,
-				     ctx.node, access);
+				     &ctx, access);
 	if (!IS_ERR(folio) && !access->allocated)
 		return folio;
+
+	if (ctx.zero == GMEM_ZERO_POOL && !access->pooled) {
+		kvm_gmem_pool_missed(inode);
+		ctx.zero = GMEM_ZERO_ALLOC;
+	}
 
 	trace_kvm_gmem_alloc(kvm_gmem_id(inode), GMEM_I(inode)->tgid,
 			     IS_ERR(folio) ? index : folio->index, access->gfn, access->why,
@@ -184,7 +257,6 @@ struct folio *kvm_gmem_alloc_folio(struct inode *inode, pgoff_t index,
 	if (IS_ERR(folio))
 		return folio;
 
-	if (ctx.zero == GMEM_ZERO_ALLOC)
-		kvm_gmem_zero_folio(inode, folio, kvm_gmem_zeroed_at_alloc(access));
+	kvm_gmem_zero_new(inode, folio, ctx.zero, access);
 	return folio;
 }

@@ -420,8 +420,8 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 			return 0;
 	}
 
-	if (mode == GMEM_FREE_SCRUB)
-		failed = kvm_gmem_scrub(inode, start, end);
+	if (mode != GMEM_FREE_GIVE_BACK)
+		failed = kvm_gmem_scrub(inode, start, end, mode);
 	if (large)
 		gmem_remove_range(mapping, start, end);
 	else

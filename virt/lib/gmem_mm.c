@@ -90,22 +90,30 @@ static bool gmem_scrub_folio(struct folio *folio)
 	return true;
 }
 
-static void gmem_remove_folio(struct address_space *mapping, struct folio *folio,
+/* Scrub a folio, if that is wanted, and remove it. Locked all the time, so nobody writes to it. */
+static void gmem_remove_folio(struct address_space *mapping, struct folio *folio, bool scrub,
 			      struct gmem_scrubbed *scrubbed)
 {
 	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 
 	/* Never written, or not to be touched: nothing of the guest's is there to be read. */
-	if (!folio_test_uptodate(folio) || folio_contain_hwpoisoned_page(folio))
-		goto remove;
-
-	if (gmem_scrub_folio(folio))
-		scrubbed->zeroed += folio_nr_pages(folio);
-	else
-		scrubbed->failed += folio_nr_pages(folio);
-remove:
-	/* Still locked: nobody has written to it since. */
+	if (scrub && folio_test_uptodate(folio) && !folio_contain_hwpoisoned_page(folio)) {
+		if (gmem_scrub_folio(folio))
+			scrubbed->zeroed += folio_nr_pages(folio);
+		else
+			scrubbed->failed += folio_nr_pages(folio);
+	}
 	generic_error_remove_folio(mapping, folio);
+}
+
+static void gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubbed)
+{
+	int ret = folio_contain_hwpoisoned_page(folio) ? -EHWPOISON : gmem_pool_recycle(folio);
+
+	if (!ret)
+		scrubbed->recycled += folio_nr_pages(folio);
+	else if (ret == -EBUSY)
+		scrubbed->failed += folio_nr_pages(folio);
 }
 
 /**
@@ -123,10 +131,11 @@ void gmem_drain_lru(void)
 EXPORT_SYMBOL_FOR_MODULES(gmem_drain_lru, "kvm");
 
 /**
- * gmem_scrub_range - remove folios from a file, zeroing each just before it goes
+ * gmem_scrub_range - remove folios from a file, each scrubbed just before it goes, or recycled
  * @mapping: its page cache
  * @start: first page
  * @end: page after the last
+ * @mode: %GMEM_FREE_SCRUB or %GMEM_FREE_RECYCLE
  * @scrubbed: what was done is added
  *
  * To be preceded by gmem_drain_lru(). Folios that reach out of the range are left alone;
@@ -136,9 +145,10 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_drain_lru, "kvm");
  * gone. May sleep.
  */
 void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
-		      struct gmem_scrubbed *scrubbed)
+		      enum gmem_free_mode mode, struct gmem_scrubbed *scrubbed)
 {
 	struct folio_batch fbatch;
+	bool removed;
 	pgoff_t next = start;
 	unsigned int i;
 
@@ -148,10 +158,14 @@ void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 			struct folio *folio = fbatch.folios[i];
 
 			folio_lock(folio);
-			if (folio->mapping == mapping && folio->index >= start &&
-			    folio_next_index(folio) <= end)
-				gmem_remove_folio(mapping, folio, scrubbed);
+			removed = folio->mapping == mapping && folio->index >= start &&
+				  folio_next_index(folio) <= end;
+			if (removed)
+				gmem_remove_folio(mapping, folio, mode == GMEM_FREE_SCRUB,
+						  scrubbed);
 			folio_unlock(folio);
+			if (removed && mode == GMEM_FREE_RECYCLE)
+				gmem_recycle_folio(folio, scrubbed);
 		}
 		folio_batch_release(&fbatch);
 		cond_resched();

@@ -36,23 +36,33 @@
 
 #define GMEM_ZERO_NAMES \
 	EM(GMEM_ZERO_FIRST_USE,		"first_use") \
-	EMe(GMEM_ZERO_ALLOC,		"alloc")
+	EM(GMEM_ZERO_ALLOC,		"alloc") \
+	EMe(GMEM_ZERO_POOL,		"pool")
 
 #define GMEM_ZEROED_NAMES \
 	EM(GMEM_ZEROED_FIRST_USE,	"first_use") \
 	EM(GMEM_ZEROED_ALLOC,		"alloc") \
 	EM(GMEM_ZEROED_AHEAD,		"ahead") \
-	EMe(GMEM_ZEROED_FREE,		"free")
+	EM(GMEM_ZEROED_FREE,		"free") \
+	EMe(GMEM_ZEROED_POOL,		"pool")
 
 #define GMEM_FREE_NAMES \
 	EM(GMEM_FREE_GIVE_BACK,		"give_back") \
-	EMe(GMEM_FREE_SCRUB,		"scrub")
+	EM(GMEM_FREE_SCRUB,		"scrub") \
+	EMe(GMEM_FREE_RECYCLE,		"recycle")
 
 #define GMEM_OP_NAMES \
 	EM(GMEM_OP_ALLOC,		"alloc") \
 	EM(GMEM_OP_PREALLOC,		"prealloc") \
 	EM(GMEM_OP_CONVERT,		"convert") \
 	EMe(GMEM_OP_FREE,		"free")
+
+#define GMEM_POOL_ACTION_NAMES \
+	EM(GMEM_POOL_FILL,		"fill") \
+	EM(GMEM_POOL_TAKE,		"take") \
+	EM(GMEM_POOL_RECYCLE,		"recycle") \
+	EM(GMEM_POOL_SHRINK,		"shrink") \
+	EMe(GMEM_POOL_DRAIN,		"drain")
 
 #undef EM
 #undef EMe
@@ -64,6 +74,7 @@ GMEM_ZERO_NAMES
 GMEM_ZEROED_NAMES
 GMEM_FREE_NAMES
 GMEM_OP_NAMES
+GMEM_POOL_ACTION_NAMES
 
 #undef EM
 #undef EMe
@@ -669,6 +680,38 @@ TRACE_EVENT(kvm_gmem_policy_decision,
 		  __print_symbolic(__entry->why, GMEM_WHY_NAMES),
 		  __entry->index, __entry->nr, __entry->a, __entry->b,
 		  __entry->fitted, __entry->clamped, __entry->shadow)
+);
+
+/*
+ * Something happened to a pool of zeroed folios of a node: to nr of its pages, which leaves ready
+ * pages that can be taken.
+ */
+TRACE_EVENT(kvm_gmem_pool,
+	TP_PROTO(int node, u32 order, u32 action, u64 nr, u64 ready, u64 ns),
+	TP_ARGS(node, order, action, nr, ready, ns),
+
+	TP_STRUCT__entry(
+		__field(int, node)
+		__field(u32, order)
+		__field(u32, action)
+		__field(u64, nr)
+		__field(u64, ready)
+		__field(u64, ns)
+	),
+
+	TP_fast_assign(
+		__entry->node = node;
+		__entry->order = order;
+		__entry->action = action;
+		__entry->nr = nr;
+		__entry->ready = ready;
+		__entry->ns = ns;
+	),
+
+	TP_printk("node=%d order=%u action=%s nr=%llu ready=%llu ns=%llu",
+		  __entry->node, __entry->order,
+		  __print_symbolic(__entry->action, GMEM_POOL_ACTION_NAMES),
+		  __entry->nr, __entry->ready, __entry->ns)
 );
 
 #undef EM
