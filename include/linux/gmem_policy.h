@@ -399,6 +399,7 @@ struct bpf_link;
 struct bpf_struct_ops;
 struct cgroup;
 struct folio;
+struct gmem_pieces;
 struct mem_cgroup;
 struct module;
 
@@ -417,18 +418,16 @@ struct gmem_policy_stats {
 };
 
 /**
- * struct gmem_pool_want - what is to be in the pools of each node
+ * struct gmem_pool_sizes - what is to be in the pools of each node
  * @small_mb: single pages, MiB
- * @small_low_mb: fewer than these make them filled, MiB
  * @large_mb: folios of a PMD's order, MiB
- * @large_low_mb: fewer than these make them filled, MiB
+ * @low_percent: a pool is filled when it has less than this part of that
  * @rate_mb: how fast, MiB/s; 0: no limit
  */
-struct gmem_pool_want {
+struct gmem_pool_sizes {
 	u32 small_mb;
-	u32 small_low_mb;
 	u32 large_mb;
-	u32 large_low_mb;
+	u32 low_percent;
 	u32 rate_mb;
 };
 
@@ -480,7 +479,7 @@ struct gmem_policy {
 	u64 tag;
 	atomic_t objects;
 	atomic_t nonsense;
-	struct gmem_pool_want pools;
+	struct gmem_pool_sizes pools;
 	struct gmem_policy_stats __percpu *counters;
 	struct gmem_policy_stats stats;
 	struct rcu_head rcu;
@@ -549,6 +548,7 @@ struct gmem_obj_stats {
  * @refs: references
  * @ahead_total: pages of background work since it was last idle
  * @ahead_done: pages of it that are done
+ * @ahead_began: when it began, CLOCK_BOOTTIME ns
  * @stats: counters
  * @rcu: frees it
  */
@@ -576,6 +576,7 @@ struct gmem_obj {
 	refcount_t refs;
 	atomic64_t ahead_total;
 	atomic64_t ahead_done;
+	u64 ahead_began;
 	struct gmem_obj_stats stats;
 	struct rcu_head rcu;
 };
@@ -622,6 +623,7 @@ struct gmem_resident {
  * @resident: memory
  * @ahead_total: pages that background work on the object has been asked for since it was last idle
  * @ahead_done: pages of them that it has been through
+ * @ahead_began: when it began with them, CLOCK_BOOTTIME ns
  */
 struct gmem_obj_report {
 	u64 policy_id;
@@ -632,6 +634,7 @@ struct gmem_obj_report {
 	struct gmem_resident resident;
 	u64 ahead_total;
 	u64 ahead_done;
+	u64 ahead_began;
 };
 
 /**
@@ -669,14 +672,19 @@ enum gmem_pool_action {
 
 /**
  * struct gmem_pool_stats - counters of a pool, folios; they only grow
- * @taken: folios that were taken and used
+ * @taken: folios that were taken
+ * @returned: folios of them that were not used
  * @missed: times that one was wanted and there was none
  * @filled: folios that were allocated and zeroed for it
- * @recycled: folios that came back
+ * @recycled: folios that came back from a guest
  * @given_back: folios that went to the page allocator, for lack of memory or because less is wanted
+ *
+ * What has come in, @filled, @recycled and @returned, is what has left, @taken and @given_back, and
+ * what is there.
  */
 struct gmem_pool_stats {
 	u64 taken;
+	u64 returned;
 	u64 missed;
 	u64 filled;
 	u64 recycled;
@@ -706,14 +714,13 @@ struct gmem_pool_report {
 };
 
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
-void gmem_drain_lru(void);
-void gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
-		      enum gmem_free_mode mode, struct gmem_scrubbed *scrubbed);
 void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end);
 bool gmem_remove_zeroes(struct address_space *mapping, pgoff_t start, pgoff_t end);
 int gmem_split_at(struct address_space *mapping, pgoff_t index, bool wait, int *order);
+struct gmem_pieces *gmem_collapse_begin(struct folio *folio, gfp_t gfp);
+void gmem_collapse_end(struct gmem_pieces *pieces);
 int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t index,
-		  unsigned long max_holes, gfp_t gfp, unsigned long *holes);
+		  unsigned long max_holes, struct gmem_pieces *pieces, unsigned long *holes);
 
 #ifdef CONFIG_GMEM_BPF
 extern struct bpf_struct_ops bpf_gmem_policy_ops;
@@ -748,10 +755,14 @@ void gmem_obj_resident(struct gmem_obj *obj, struct gmem_resident *res);
 
 int gmem_policy_want_pools(const struct gmem_policy_ops *ops, u32 small_mb, u32 large_mb);
 
+void gmem_drain_lru(void);
+u64 gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		     enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed);
+
 struct folio *gmem_pool_take(int nid, unsigned int order);
 void gmem_pool_return(struct folio *folio);
 int gmem_pool_recycle(struct folio *folio);
-void gmem_pool_resize(const struct gmem_pool_want *want);
+void gmem_pool_resize(const struct gmem_pool_sizes *sizes);
 bool gmem_pool_report(u64 *pos, struct gmem_pool_report *report);
 
 struct mem_cgroup *gmem_obj_memcg(struct gmem_obj *obj);

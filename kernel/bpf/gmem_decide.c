@@ -184,6 +184,24 @@ static struct gmem_verdict gmem_check_free(struct gmem_obj *obj, struct gmem_fre
 	return verdict;
 }
 
+static bool gmem_policy_is_large(const struct gmem_policy *policy)
+{
+	return policy && (policy->ops->flags & GMEM_POLICY_LARGE);
+}
+
+/* A policy is told of large folios if it decides on them, whatever the one beside it does. */
+static void gmem_limit_alloc(const struct gmem_policy *policy, struct gmem_alloc_ctx *ctx)
+{
+	if (!gmem_policy_is_large(policy)) {
+		ctx->max_order = 0;
+		ctx->partly_shared = 0;
+	}
+}
+
+static void gmem_limit_prealloc(const struct gmem_policy *policy, struct gmem_prealloc_ctx *ctx) {}
+static void gmem_limit_convert(const struct gmem_policy *policy, struct gmem_convert_ctx *ctx) {}
+static void gmem_limit_free(const struct gmem_policy *policy, struct gmem_free_ctx *ctx) {}
+
 /*
  * Ask one policy. The four ops differ in their context, in how an answer is checked, and in which
  * part of it the trace shows.
@@ -196,6 +214,7 @@ static void gmem_ask_##op(struct gmem_obj *obj, struct gmem_policy *policy, u64 
 												\
 	gmem_fill_info(obj, &ctx->obj);								\
 	ctx->obj.cookie = READ_ONCE(*cookie);							\
+	gmem_limit_##op(policy, ctx);								\
 	policy->ops->op(ctx);									\
 	gmem_cookie_back(cookie, &ctx->obj);							\
 	verdict = gmem_check_##op(obj, ctx);							\
@@ -228,11 +247,6 @@ GMEM_ASK(alloc, ALLOC, ctx->index, 1ULL << ctx->order, ctx->order, ctx->zero);
 GMEM_ASK(prealloc, PREALLOC, ctx->from, ctx->count, ctx->how, ctx->count);
 GMEM_ASK(convert, CONVERT, ctx->start, ctx->nr, ctx->how, ctx->quiet_ms);
 GMEM_ASK(free, FREE, ctx->start, ctx->nr, ctx->mode, 0);
-
-static bool gmem_policy_is_large(const struct gmem_policy *policy)
-{
-	return policy && (policy->ops->flags & GMEM_POLICY_LARGE);
-}
 
 /**
  * gmem_wants_order - will a decision to allocate be about the order, too?

@@ -20,7 +20,7 @@ __bpf_kfunc_start_defs();
  * As the members pool_small_mb and pool_large_mb of struct gmem_policy_ops do when it is attached.
  * The pools become so large a moment later.
  *
- * Context: any op of a policy, under RCU.
+ * Context: any op of a policy, and its timers.
  * Return: 0; -ENOENT if the policy is not attached
  */
 __bpf_kfunc int gmem_pool_want(u32 small_mb, u32 large_mb, const struct bpf_prog_aux *aux)

@@ -56,7 +56,7 @@
 DEFINE_STATIC_KEY_FALSE(gmem_policy_key);
 EXPORT_SYMBOL_FOR_MODULES(gmem_policy_key, "kvm");
 
-/* Registrations and their generation. */
+/* Registrations and their generation. Also taken by timers of policies (gmem_pool_want()). */
 static DEFINE_SPINLOCK(gmem_lock);
 static LIST_HEAD(gmem_registered);
 static u64 gmem_gen;
@@ -117,17 +117,14 @@ static int gmem_note_prog(struct bpf_prog *prog, void *data)
 	return 1;
 }
 
-/* What @policy wants in pools, of these sizes and else as its ops say. */
-static struct gmem_pool_want gmem_policy_pools(const struct gmem_policy_ops *ops, u32 small_mb,
-					       u32 large_mb)
+/* What a policy wants in pools: of these sizes, and else as its ops say. */
+static struct gmem_pool_sizes gmem_policy_pools(const struct gmem_policy_ops *ops, u32 small_mb,
+						u32 large_mb)
 {
-	u64 low = ops->pool_low_percent ?: GMEM_POOL_LOW_PERCENT;
-
-	return (struct gmem_pool_want) {
+	return (struct gmem_pool_sizes) {
 		.small_mb = small_mb,
-		.small_low_mb = div_u64(small_mb * low, 100),
 		.large_mb = large_mb,
-		.large_low_mb = div_u64(large_mb * low, 100),
+		.low_percent = ops->pool_low_percent ?: GMEM_POOL_LOW_PERCENT,
 		.rate_mb = ops->pool_rate_mb,
 	};
 }
@@ -186,7 +183,7 @@ static void gmem_policy_sum(struct gmem_policy *policy)
 	struct gmem_policy_stats sum = {}, *c;
 	int cpu, op;
 
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 
 	for_each_possible_cpu(cpu) {
 		c = per_cpu_ptr(policy->counters, cpu);
@@ -278,7 +275,7 @@ static struct gmem_policy *gmem_policy_find(struct gmem_obj *obj, bool shadow,
 
 	*scope = GMEM_SCOPE_BUILTIN;
 
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 
 	list_for_each_entry(policy, &gmem_registered, list) {
 		if (!!(policy->ops->flags & GMEM_POLICY_SHADOW) != shadow || policy->tripped)
@@ -458,7 +455,7 @@ static void gmem_obj_settle(struct gmem_obj *obj)
 
 static u64 gmem_generation(void)
 {
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 	return gmem_gen;
 }
 
@@ -467,7 +464,7 @@ static void gmem_mark_walked(u64 gen)
 {
 	struct gmem_policy *policy;
 
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 
 	list_for_each_entry(policy, &gmem_registered, list) {
 		if (policy->gen <= gen)
@@ -477,57 +474,47 @@ static void gmem_mark_walked(u64 gen)
 
 static bool gmem_any_registered(void)
 {
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 	return !list_empty(&gmem_registered);
 }
 
-static void gmem_pool_want_max(struct gmem_pool_want *want, const struct gmem_pool_want *more,
-			       bool first)
+/* Pools are shared: add what one more policy wants. */
+static void gmem_pool_sizes_add(struct gmem_pool_sizes *sizes, const struct gmem_pool_sizes *more)
 {
-	want->small_mb = max(want->small_mb, more->small_mb);
-	want->small_low_mb = max(want->small_low_mb, more->small_low_mb);
-	want->large_mb = max(want->large_mb, more->large_mb);
-	want->large_low_mb = max(want->large_low_mb, more->large_low_mb);
+	bool first = !sizes->small_mb && !sizes->large_mb;
+
 	/* No limit is the fastest. */
 	if (first)
-		want->rate_mb = more->rate_mb;
-	else
-		want->rate_mb = want->rate_mb && more->rate_mb ?
-				max(want->rate_mb, more->rate_mb) : 0;
+		sizes->rate_mb = more->rate_mb;
+	else if (sizes->rate_mb)
+		sizes->rate_mb = more->rate_mb ? max(sizes->rate_mb, more->rate_mb) : 0;
+	sizes->small_mb = max(sizes->small_mb, more->small_mb);
+	sizes->large_mb = max(sizes->large_mb, more->large_mb);
+	sizes->low_percent = max(sizes->low_percent, more->low_percent);
 }
 
-static struct gmem_pool_want gmem_sum_pools(void)
-{
-	struct gmem_pool_want want = {};
-	struct gmem_policy *policy;
-	bool first = true;
-
-	guard(spinlock)(&gmem_lock);
-
-	list_for_each_entry(policy, &gmem_registered, list) {
-		if (policy->tripped || (policy->ops->flags & GMEM_POLICY_SHADOW) ||
-		    !(policy->pools.small_mb || policy->pools.large_mb))
-			continue;
-		gmem_pool_want_max(&want, &policy->pools, first);
-		first = false;
-	}
-	return want;
-}
-
-/* Pools are shared by all policies: have them hold what the one that wants most wants. */
 static void gmem_size_pools(struct work_struct *work)
 {
-	static DEFINE_MUTEX(lock);
-	struct gmem_pool_want want;
+	struct gmem_pool_sizes sizes = {};
+	struct gmem_policy *policy;
 
-	/* Of two that size them, the last is to have seen the last change. */
-	guard(mutex)(&lock);
-
-	want = gmem_sum_pools();
-	gmem_pool_resize(&want);
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
+		list_for_each_entry(policy, &gmem_registered, list) {
+			if (!policy->tripped && !(policy->ops->flags & GMEM_POLICY_SHADOW) &&
+			    (policy->pools.small_mb || policy->pools.large_mb))
+				gmem_pool_sizes_add(&sizes, &policy->pools);
+		}
+	}
+	gmem_pool_resize(&sizes);
 }
 
-static DECLARE_WORK(gmem_size_pools_work, gmem_size_pools);
+static DECLARE_DELAYED_WORK(gmem_pools_work, gmem_size_pools);
+
+/* Not at once: a policy that cannot make up its mind shall not keep us busy. */
+static void gmem_kick_pools(void)
+{
+	queue_delayed_work(system_dfl_wq, &gmem_pools_work, HZ / 10);
+}
 
 /**
  * gmem_policy_want_pools - a policy wants pools of another size
@@ -537,27 +524,27 @@ static DECLARE_WORK(gmem_size_pools_work, gmem_size_pools);
  *
  * Takes effect a moment later. An update of the policy sets the sizes anew, from its ops.
  *
- * Context: any that may take a spinlock, but no interrupts.
+ * Context: any that a BPF program of a policy runs in, its timers included.
  * Return: 0; -ENOENT if @ops is not attached, or not any more
  */
 int gmem_policy_want_pools(const struct gmem_policy_ops *ops, u32 small_mb, u32 large_mb)
 {
-	const struct gmem_pool_want want = gmem_policy_pools(ops, small_mb, large_mb);
+	const struct gmem_pool_sizes sizes = gmem_policy_pools(ops, small_mb, large_mb);
 	struct gmem_policy *policy;
 	bool changed = false;
 	int ret = -ENOENT;
 
-	scoped_guard(spinlock, &gmem_lock) {
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
 		list_for_each_entry(policy, &gmem_registered, list) {
 			if (policy->ops != ops)
 				continue;
 			ret = 0;
-			changed |= memcmp(&policy->pools, &want, sizeof(want));
-			policy->pools = want;
+			changed |= memcmp(&policy->pools, &sizes, sizeof(sizes));
+			policy->pools = sizes;
 		}
 	}
 	if (changed)
-		queue_work(system_dfl_wq, &gmem_size_pools_work);
+		gmem_kick_pools();
 	return ret;
 }
 
@@ -570,7 +557,6 @@ static void gmem_walk(struct work_struct *work)
 
 	if (gmem_any_registered())
 		static_branch_enable(&gmem_policy_key);
-	gmem_size_pools(NULL);
 
 	for (id = 0; (obj = gmem_obj_next(&id)); id++) {
 		parted |= gmem_obj_prepare(obj);
@@ -588,6 +574,7 @@ static void gmem_walk(struct work_struct *work)
 	}
 
 	gmem_mark_walked(gen);
+	gmem_kick_pools();
 
 	/*
 	 * An attach that comes after this look has kicked the worker again, which enables the key
@@ -623,7 +610,7 @@ static bool gmem_name_exists(const char *name)
 {
 	struct gmem_policy *policy;
 
-	guard(spinlock)(&gmem_lock);
+	guard(spinlock_irqsave)(&gmem_lock);
 
 	list_for_each_entry(policy, &gmem_registered, list) {
 		if ((policy->ops->flags & GMEM_POLICY_NAMED) && !strcmp(policy->ops->name, name))
@@ -817,6 +804,7 @@ void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report)
 	memset(report, 0, sizeof(*report));
 	report->ahead_total = atomic64_read(&obj->ahead_total);
 	report->ahead_done = atomic64_read(&obj->ahead_done);
+	report->ahead_began = READ_ONCE(obj->ahead_began);
 
 	guard(mutex)(&obj->lock);
 
@@ -964,7 +952,7 @@ static int gmem_reg(void *kdata, struct bpf_link *link)
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
 
-	scoped_guard(spinlock, &gmem_lock) {
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
 		taken = gmem_taken(policy->ops);
 		if (!taken) {
 			policy->gen = ++gmem_gen;
@@ -999,7 +987,7 @@ static int gmem_update(void *kdata, void *old_kdata, struct bpf_link *link)
 	if (IS_ERR(policy))
 		return PTR_ERR(policy);
 
-	scoped_guard(spinlock, &gmem_lock) {
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
 		old = gmem_registration(old_kdata, link);
 		if (old) {
 			policy->gen = ++gmem_gen;
@@ -1024,7 +1012,7 @@ static void gmem_unreg(void *kdata, struct bpf_link *link)
 {
 	struct gmem_policy *policy;
 
-	scoped_guard(spinlock, &gmem_lock) {
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
 		policy = gmem_registration(kdata, link);
 		if (policy) {
 			gmem_gen++;
@@ -1056,7 +1044,7 @@ static void gmem_unreg(void *kdata, struct bpf_link *link)
  */
 void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, const char *reason)
 {
-	scoped_guard(spinlock, &gmem_lock) {
+	scoped_guard(spinlock_irqsave, &gmem_lock) {
 		if (policy->retired)
 			return;
 		strscpy(policy->trip_reason, reason);

@@ -172,8 +172,6 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 		return ctx.mode;
 
 	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
-	if (ctx.mode != GMEM_FREE_GIVE_BACK)
-		gmem_drain_lru();
 	return ctx.mode;
 }
 
@@ -196,7 +194,11 @@ u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_scrubbed scrubbed = {};
 
-	gmem_scrub_range(inode->i_mapping, start, end, mode, &scrubbed);
+	/* What is young seems to be in use. Where nothing is, all CPUs need not be bothered. */
+	if (gmem_scrub_range(inode->i_mapping, start, end, mode, false, &scrubbed)) {
+		gmem_drain_lru();
+		gmem_scrub_range(inode->i_mapping, start, end, mode, true, &scrubbed);
+	}
 	atomic64_add(scrubbed.failed, &obj->stats.scrub_failed);
 	atomic64_add(scrubbed.recycled, &obj->stats.recycled);
 	if (scrubbed.zeroed) {

@@ -183,6 +183,7 @@ unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
 unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order);
 int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *folio, pgoff_t index);
 u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode);
+void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end);
 void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
 		      enum gmem_why why);
 void kvm_gmem_large_stop(struct inode *inode);
@@ -293,6 +294,7 @@ static inline int kvm_gmem_populate_init(void)
 }
 
 static inline void kvm_gmem_populate_exit(void) {}
+static inline void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end) {}
 static inline void kvm_gmem_large_stop(struct inode *inode) {}
 static inline void kvm_gmem_large_evict(struct inode *inode) {}
 static inline void kvm_gmem_ahead_stop(struct inode *inode) {}

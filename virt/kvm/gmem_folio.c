@@ -38,8 +38,11 @@ void kvm_gmem_zero_folio(struct inode *inode, struct folio *folio, enum gmem_zer
 	u64 start = kvm_gmem_clock(kvm_gmem_zero);
 	long i, nr = folio_nr_pages(folio);
 
-	for (i = 0; i < nr; i++)
-		clear_highpage(folio_page(folio, i));
+	for (i = 0; i < nr; i++) {
+		/* Bad ones are not touched, and not mapped, either. */
+		if (!PageHWPoison(folio_page(folio, i)))
+			clear_highpage(folio_page(folio, i));
+	}
 	folio_mark_uptodate(folio);
 
 	kvm_gmem_bpf_zeroed(inode, folio_size(folio), when);
@@ -107,6 +110,8 @@ static int kvm_gmem_pool_node(struct inode *inode, pgoff_t index, int node,
 			break;
 		case MPOL_BIND:
 		case MPOL_PREFERRED_MANY:
+			if (mpol->home_node != NUMA_NO_NODE)
+				nid = mpol->home_node;
 			nodes_and(nodes, nodes, mpol->nodes);
 			if (!node_isset(nid, nodes) && !nodes_empty(nodes))
 				nid = first_node(nodes);

@@ -54,7 +54,8 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 
 /*
  * Work on [@start, @end) that is due at @due: rebuild it because @policy asked for it, filling at
- * most @max_holes pages of a block; or, without a policy, free what reads as zeroes.
+ * most @max_holes pages of a block; or, without a policy, free what reads as zeroes, unless it was
+ * wanted again since (@keeps).
  */
 struct kvm_gmem_large_range {
 	struct list_head list;
@@ -65,6 +66,7 @@ struct kvm_gmem_large_range {
 	enum gmem_why why;
 	unsigned int tries;
 	unsigned long due;
+	unsigned long keeps;
 };
 
 /**
@@ -75,14 +77,18 @@ struct kvm_gmem_large_range {
  * @work: does what is due in @ranges
  * @ranges: what it has to do, in no order
  * @nr_ranges: how many
+ * @rebuild_due: no block is rebuilt before that, or they would be faster than gmem_rebuild_mib
+ * @keeps: how often memory was wanted that may be in a hole
  * @stopped: the last file is closed
  */
 struct kvm_gmem_large {
 	struct inode *inode;
-	spinlock_t lock;
+	spinlock_t lock; /* of what follows */
 	struct delayed_work work;
 	struct list_head ranges;
 	unsigned int nr_ranges;
+	unsigned long rebuild_due;
+	unsigned long keeps;
 	bool stopped;
 };
 
@@ -111,6 +117,7 @@ static bool kvm_gmem_large_enable(struct inode *inode)
 	if (!large)
 		return false;
 	large->inode = inode;
+	large->rebuild_due = jiffies;
 	spin_lock_init(&large->lock);
 	INIT_LIST_HEAD(&large->ranges);
 	INIT_DELAYED_WORK(&large->work, kvm_gmem_large_work);
@@ -243,9 +250,18 @@ int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *fol
 
 /* ---- The list of the worker ---- */
 
+/* When to work on a range: blocks of all ranges that are rebuilt share one rate. */
+static unsigned long kvm_gmem_large_due(struct kvm_gmem_large *large,
+					const struct kvm_gmem_large_range *range)
+{
+	if (range->policy && time_after(large->rebuild_due, range->due))
+		return large->rebuild_due;
+	return range->due;
+}
+
 static void kvm_gmem_large_arm(struct kvm_gmem_large *large)
 {
-	unsigned long now = jiffies, first = now + MAX_JIFFY_OFFSET;
+	unsigned long now = jiffies, first = now + MAX_JIFFY_OFFSET, due;
 	struct kvm_gmem_large_range *range;
 
 	lockdep_assert_held(&large->lock);
@@ -253,8 +269,9 @@ static void kvm_gmem_large_arm(struct kvm_gmem_large *large)
 	if (list_empty(&large->ranges))
 		return;
 	list_for_each_entry(range, &large->ranges, list) {
-		if (time_before(range->due, first))
-			first = range->due;
+		due = kvm_gmem_large_due(large, range);
+		if (time_before(due, first))
+			first = due;
 	}
 	mod_delayed_work(kvm_gmem_wq, &large->work, time_after(first, now) ? first - now : 0);
 }
@@ -305,9 +322,10 @@ static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *l
 	guard(spinlock)(&large->lock);
 
 	list_for_each_entry(range, &large->ranges, list) {
-		if (time_after_eq(jiffies, range->due)) {
+		if (time_after_eq(jiffies, kvm_gmem_large_due(large, range))) {
 			list_del(&range->list);
 			large->nr_ranges--;
+			range->keeps = large->keeps;
 			return range;
 		}
 	}
@@ -329,7 +347,7 @@ static int kvm_gmem_split_at(struct inode *inode, pgoff_t index, bool wait)
 
 	for (tries = 0; tries < 3; tries++) {
 		ret = gmem_split_at(inode->i_mapping, index, wait, &order);
-		if (ret != -EAGAIN || !wait)
+		if (ret != -EAGAIN || !wait || tries == 2)
 			break;
 		schedule_timeout_uninterruptible(1);
 	}
@@ -430,6 +448,36 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	return failed;
 }
 
+/**
+ * kvm_gmem_large_keep - memory of a range is wanted, whatever was punched out of it before
+ * @inode: inode of the guest_memfd; its invalidate lock is held
+ * @start: first page
+ * @end: page after the last
+ *
+ * What still is to be freed, because it could not be split, stays. Of a hole that is only partly in
+ * the range, the rest stays, too, until it is punched again.
+ */
+void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_large *large = GMEM_I(inode)->large;
+	struct kvm_gmem_large_range *range, *next;
+
+	if (!kvm_gmem_may_be_large(inode))
+		return;
+
+	guard(spinlock)(&large->lock);
+
+	/* The worker may have one in its hands. */
+	large->keeps++;
+	list_for_each_entry_safe(range, next, &large->ranges, list) {
+		if (range->policy || range->end <= start || end <= range->start)
+			continue;
+		list_del(&range->list);
+		large->nr_ranges--;
+		kvm_gmem_large_range_free(range);
+	}
+}
+
 /* Try again to free what could not be split. Returns whether to try once more. */
 static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range *range)
 {
@@ -439,6 +487,10 @@ static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range 
 
 	kvm_gmem_widen(inode, &start, &end);
 	filemap_invalidate_lock(mapping);
+	if (READ_ONCE(GMEM_I(inode)->large->keeps) != range->keeps) {
+		filemap_invalidate_unlock(mapping);
+		return false;
+	}
 	kvm_gmem_invalidate_start(inode, start, end);
 
 	done = !kvm_gmem_split_at(inode, range->start, false) &&
@@ -564,6 +616,7 @@ static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, int node, 
 	gfp_t gfp = kvm_gmem_rebuild_gfp(inode, start);
 	u64 clock = kvm_gmem_clock(kvm_gmem_collapse);
 	pgoff_t end = start + GMEM_BLOCK_PAGES;
+	struct gmem_pieces *pieces;
 	unsigned long holes = 0;
 	struct folio *folio;
 	int ret;
@@ -573,14 +626,22 @@ static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, int node, 
 		ret = -ENOMEM;
 		goto out;
 	}
+	pieces = gmem_collapse_begin(folio, gfp);
+	if (IS_ERR(pieces)) {
+		ret = PTR_ERR(pieces);
+		goto out_put;
+	}
 
 	filemap_invalidate_lock(mapping);
 	kvm_gmem_invalidate_start(inode, start, end);
 	if (!kvm_gmem_block_private(inode, start, end))
 		max_holes = 0;
-	ret = gmem_collapse(mapping, folio, start, max_holes, gfp, &holes);
+	ret = gmem_collapse(mapping, folio, start, max_holes, pieces, &holes);
 	kvm_gmem_invalidate_end(inode, start, end);
 	filemap_invalidate_unlock(mapping);
+
+	gmem_collapse_end(pieces);
+out_put:
 	folio_put(folio);
 out:
 	kvm_gmem_rebuilt(inode, start, holes, why, ret, clock);
@@ -621,7 +682,9 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	}
 	range->tries = 0;
 	range->start += GMEM_BLOCK_PAGES;
-	range->due = jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib));
+	/* Only the worker, which is one, looks at it and changes it. */
+	GMEM_I(inode)->large->rebuild_due =
+		jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib));
 	return range->start < range->end;
 }
 

@@ -289,7 +289,9 @@ static void kvm_gmem_ahead_work(struct work_struct *work)
 /* Where the thread of the VM that asks would allocate. */
 static void kvm_gmem_note_place(struct kvm_gmem_ahead *ahead)
 {
-	struct mempolicy *mpol;
+#ifdef CONFIG_NUMA
+	struct mempolicy *mpol = current->mempolicy;
+#endif
 
 	lockdep_assert_held(&ahead->lock);
 
@@ -298,7 +300,6 @@ static void kvm_gmem_note_place(struct kvm_gmem_ahead *ahead)
 	ahead->place.node = numa_mem_id();
 	ahead->place.nodes = cpuset_current_mems_allowed;
 #ifdef CONFIG_NUMA
-	mpol = current->mempolicy;
 	if (mpol && mpol->mode == MPOL_BIND)
 		nodes_and(ahead->place.nodes, ahead->place.nodes, mpol->nodes);
 #endif
@@ -328,8 +329,9 @@ static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *pol
 		kvm_gmem_note_place(ahead);
 		if (ahead->stopped || ahead->nr_ranges == GMEM_AHEAD_RANGES)
 			break;
+		if (!ahead->nr_ranges++)
+			WRITE_ONCE(obj->ahead_began, ktime_get_boottime_ns());
 		list_add_tail(&range->list, &ahead->ranges);
-		ahead->nr_ranges++;
 		atomic64_add(end - start, &obj->ahead_total);
 		queue_work(kvm_gmem_wq, &ahead->work);
 		return;

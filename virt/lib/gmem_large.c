@@ -227,8 +227,8 @@ static int gmem_collapse_pieces(struct address_space *mapping, struct folio *fol
 		return err;
 
 	/*
-	 * Whoever finds it in the page cache finds it complete, and waits for its lock. Dirty, as
-	 * its pieces were: else mm could take it for something that can be read again.
+	 * Whoever finds it in the page cache finds it complete, and waits for its lock. Dirty: else
+	 * mm could take it for something that can be read again.
 	 */
 	__folio_set_locked(folio);
 	folio->mapping = mapping;
@@ -249,12 +249,48 @@ static int gmem_collapse_pieces(struct address_space *mapping, struct folio *fol
 }
 
 /**
+ * gmem_collapse_begin - get what making one folio of small ones needs
+ * @folio: new folio of the order of a PMD, charged to the active memory cgroup
+ * @gfp: for that
+ *
+ * Context: process context, no locks held that a guest could wait for: may wait for reclaim.
+ * Return: for gmem_collapse(), to be given to gmem_collapse_end(); ERR_PTR(-ENOMEM)
+ */
+struct gmem_pieces *gmem_collapse_begin(struct folio *folio, gfp_t gfp)
+{
+	struct gmem_pieces *pieces;
+	int err;
+
+	pieces = kvzalloc_obj(*pieces);
+	if (!pieces)
+		return ERR_PTR(-ENOMEM);
+
+	err = mem_cgroup_charge(folio, NULL, gfp);
+	if (err) {
+		kvfree(pieces);
+		return ERR_PTR(err);
+	}
+	return pieces;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_collapse_begin, "kvm");
+
+/**
+ * gmem_collapse_end - free what gmem_collapse_begin() got
+ * @pieces: that
+ */
+void gmem_collapse_end(struct gmem_pieces *pieces)
+{
+	kvfree(pieces);
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_collapse_end, "kvm");
+
+/**
  * gmem_collapse - make one folio of what is in a range
  * @mapping: page cache of guest memory that hardware does not own
  * @folio: new folio of the order of a PMD
  * @index: first page, aligned to the order of a PMD
  * @max_holes: how many missing pages may be filled with zeroes
- * @gfp: for the charge to the active memory cgroup
+ * @pieces: of gmem_collapse_begin() for @folio
  * @holes: set to the pages that were filled
  *
  * Nobody loses a write: what is mapped by user space is unmapped, and what something else has a
@@ -266,27 +302,14 @@ static int gmem_collapse_pieces(struct address_space *mapping, struct folio *fol
  * it is in use; -EHWPOISON; -ENOMEM
  */
 int gmem_collapse(struct address_space *mapping, struct folio *folio, pgoff_t index,
-		  unsigned long max_holes, gfp_t gfp, unsigned long *holes)
+		  unsigned long max_holes, struct gmem_pieces *pieces, unsigned long *holes)
 {
-	struct gmem_pieces *pieces;
 	int err;
-
-	pieces = kvmalloc_obj(*pieces);
-	if (!pieces)
-		return -ENOMEM;
-	pieces->nr = 0;
-	pieces->pages = 0;
-
-	err = mem_cgroup_charge(folio, NULL, gfp);
-	if (err)
-		goto out;
 
 	folio->index = index;
 	err = gmem_collapse_pieces(mapping, folio, max_holes, pieces);
-	*holes = folio_nr_pages(folio) - pieces->pages;
+	*holes = err ? 0 : folio_nr_pages(folio) - pieces->pages;
 	gmem_pieces_release(pieces);
-out:
-	kvfree(pieces);
 	return err;
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_collapse, "kvm");

@@ -42,17 +42,22 @@
 #include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/swap.h>
+#include <linux/vmstat.h>
 #include <linux/wait.h>
 
 #include <trace/events/kvm_gmem.h>
 
-#include "../../mm/internal.h"	/* folio_isolate_lru() */
+#include "../../mm/internal.h"	/* folio_isolate_lru(), folio_putback_lru() */
 
 /* Bytes that the thread zeroes before it looks at its rate, and at whether it should stop. */
 #define GMEM_POOL_STEP		PMD_SIZE
 
-/* How long a node is left alone after memory was short. */
+/* How long a node is left alone after memory was short, and a pool after there was none for it. */
 #define GMEM_POOL_PAUSE		(10 * HZ)
+
+/* Being late by so much is made up for; more was time in which there was nothing to do. */
+#define GMEM_POOL_SLACK		(100 * NSEC_PER_MSEC)
 
 /**
  * struct gmem_pool - zeroed folios of one order on one node
@@ -61,6 +66,7 @@
  * @dirty: folios that are still to be zeroed
  * @order: order of the folios
  * @filling: the thread fills it up to @high
+ * @resume: not before that, because the last allocation failed; jiffies
  * @low: fewer than so many ready folios make it filled
  * @high: folios, ready and dirty, that it may have
  * @nr_ready: how many are ready
@@ -68,11 +74,12 @@
  * @stats: counters
  */
 struct gmem_pool {
-	spinlock_t lock;
+	spinlock_t lock; /* of all of it */
 	struct list_head ready;
 	struct list_head dirty;
 	unsigned int order;
 	bool filling;
+	unsigned long resume;
 	unsigned long low;
 	unsigned long high;
 	unsigned long nr_ready;
@@ -84,10 +91,11 @@ struct gmem_pool {
  * struct gmem_pool_node - the pools of a node
  * @pools: the large one first: what it needs is the first that fragmentation takes away
  * @nid: the node
- * @thread: fills them; NULL while there is nothing to have in them
+ * @thread: fills them
  * @wait: where it waits
- * @resume: it does nothing before that, jiffies
- * @due: when it will have zeroed at its rate what it has zeroed, ns
+ * @resume: it zeroes nothing before that, or it would be faster than its rate; jiffies
+ * @due: when what it has zeroed would be done at its rate, ns
+ * @pressure: nothing more comes into the pools before that: memory was short; jiffies
  */
 struct gmem_pool_node {
 	struct gmem_pool pools[GMEM_POOLS_PER_NODE];
@@ -96,6 +104,7 @@ struct gmem_pool_node {
 	wait_queue_head_t wait;
 	unsigned long resume;
 	u64 due;
+	unsigned long pressure;
 };
 
 static DEFINE_MUTEX(gmem_pool_mutex);
@@ -104,7 +113,7 @@ static DEFINE_MUTEX(gmem_pool_mutex);
 static struct gmem_pool_node *gmem_pool_nodes[MAX_NUMNODES];
 
 /* What is wanted, so that a new limit can be applied to it. */
-static struct gmem_pool_want gmem_pool_wanted;
+static struct gmem_pool_sizes gmem_pool_wanted;
 
 static struct shrinker *gmem_pool_shrinker;
 
@@ -112,7 +121,7 @@ static unsigned int gmem_pool_max_percent = 25;
 
 static struct gmem_pool_node *gmem_pool_node(int nid)
 {
-	/* Pairs with the release in gmem_pool_node_create(). */
+	/* Pairs with the release in gmem_pool_node_create(): the node is complete. */
 	return smp_load_acquire(&gmem_pool_nodes[nid]);
 }
 
@@ -141,6 +150,45 @@ static void gmem_pool_trace(const struct gmem_pool *pool, enum gmem_pool_action 
 	trace_kvm_gmem_pool(gmem_pool_owner(pool)->nid, pool->order, action,
 			    (u64)folios << pool->order, (u64)READ_ONCE(pool->nr_ready) << pool->order,
 			    ns);
+}
+
+/*
+ * Did any page go bad while it was here? memory_failure() does not know what a pool is, and marks
+ * the page only, not its folio.
+ */
+static bool gmem_pool_poisoned(struct folio *folio)
+{
+	long i;
+
+#ifdef CONFIG_MEMORY_FAILURE
+	if (likely(!atomic_long_read(&num_poisoned_pages)))
+		return false;
+#endif
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (PageHWPoison(folio_page(folio, i)))
+			return true;
+	}
+	return false;
+}
+
+/* So many folios have come, or (negative) gone: they count as memory that is available. */
+static void gmem_pool_account(const struct gmem_pool *pool, long folios)
+{
+	mod_node_page_state(NODE_DATA(gmem_pool_owner(pool)->nid), NR_KERNEL_MISC_RECLAIMABLE,
+			    folios * (1L << pool->order));
+}
+
+/* Has it room for another one? */
+static bool gmem_pool_has_room(const struct gmem_pool *pool)
+{
+	return READ_ONCE(pool->nr_ready) + READ_ONCE(pool->nr_dirty) < READ_ONCE(pool->high);
+}
+
+static unsigned long gmem_pool_until(unsigned long then)
+{
+	unsigned long now = jiffies;
+
+	return time_after(then, now) ? then - now : 0;
 }
 
 /* One is gone: is it time to fill the pool? */
@@ -200,8 +248,8 @@ struct folio *gmem_pool_take(int nid, unsigned int order)
 	if (!folio)
 		return NULL;
 
-	/* It went bad while it was here. */
-	if (unlikely(folio_contain_hwpoisoned_page(folio))) {
+	gmem_pool_account(pool, -1);
+	if (unlikely(gmem_pool_poisoned(folio))) {
 		folio_put(folio);
 		return NULL;
 	}
@@ -221,12 +269,14 @@ void gmem_pool_return(struct folio *folio)
 	struct gmem_pool *pool = gmem_pool_find(folio_nid(folio), folio_order(folio));
 
 	scoped_guard(spinlock, &pool->lock) {
-		pool->stats.taken--;
-		if (pool->nr_ready + pool->nr_dirty < pool->high) {
+		pool->stats.returned++;
+		if (gmem_pool_has_room(pool)) {
 			list_add(&folio->lru, &pool->ready);
 			pool->nr_ready++;
+			gmem_pool_account(pool, 1);
 			return;
 		}
+		pool->stats.given_back++;
 	}
 	folio_put(folio);
 }
@@ -257,42 +307,51 @@ static bool gmem_folio_reset(struct folio *folio)
  * anybody can take it.
  *
  * Context: process context.
- * Return: 0; -ENOSPC if the pool is full, or nobody wants one; -EBUSY if something else holds a
- * reference to the folio. On an error the caller's reference gives it back to the page allocator
+ * Return: 0; -ENOSPC if the pool is full, nobody wants one, or memory is short; -EHWPOISON if it is
+ * bad; -EBUSY if something else holds a reference to the folio. After an error the caller's
+ * reference gives it back to the page allocator
  */
 int gmem_pool_recycle(struct folio *folio)
 {
 	struct gmem_pool *pool = gmem_pool_find(folio_nid(folio), folio_order(folio));
-	bool added = false;
+	struct gmem_pool_node *node;
+	bool clean;
 
-	if (!pool || READ_ONCE(pool->nr_ready) + READ_ONCE(pool->nr_dirty) >= READ_ONCE(pool->high))
+	if (!pool || !gmem_pool_has_room(pool))
 		return -ENOSPC;
+	/* Somebody needs it more. */
+	node = gmem_pool_owner(pool);
+	if (gmem_pool_until(READ_ONCE(node->pressure)))
+		return -ENOSPC;
+	if (gmem_pool_poisoned(folio))
+		return -EHWPOISON;
 	if (!folio_isolate_lru(folio))
 		return -EBUSY;
 
 	/* The caller's, and that of the isolation, which becomes the pool's. */
 	if (!folio_ref_freeze(folio, 2)) {
-		folio_put(folio);
+		folio_putback_lru(folio);
 		return -EBUSY;
 	}
 	mem_cgroup_uncharge(folio);
-	if (gmem_folio_reset(folio)) {
-		guard(spinlock)(&pool->lock);
+	clean = gmem_folio_reset(folio);
+	folio_ref_unfreeze(folio, 2);
 
-		if (pool->nr_ready + pool->nr_dirty < pool->high) {
+	scoped_guard(spinlock, &pool->lock) {
+		clean = clean && gmem_pool_has_room(pool);
+		if (clean) {
 			list_add_tail(&folio->lru, &pool->dirty);
 			pool->nr_dirty++;
 			pool->stats.recycled++;
-			added = true;
 		}
 	}
-	folio_ref_unfreeze(folio, 2);
-	if (!added) {
+	if (!clean) {
 		folio_put(folio);
 		return -ENOSPC;
 	}
+	gmem_pool_account(pool, 1);
 	gmem_pool_trace(pool, GMEM_POOL_RECYCLE, 1, 0);
-	wake_up(&gmem_pool_owner(pool)->wait);
+	wake_up(&node->wait);
 	return 0;
 }
 
@@ -326,8 +385,10 @@ static unsigned long gmem_pool_free(struct gmem_pool *pool, unsigned long keep, 
 		folio_put(folio);
 		cond_resched();
 	}
-	if (freed)
+	if (freed) {
+		gmem_pool_account(pool, -(long)freed);
 		gmem_pool_trace(pool, action, freed, 0);
+	}
 	return freed;
 }
 
@@ -368,7 +429,7 @@ static void gmem_pool_zero(struct folio *folio)
 }
 
 /* Take a folio that is to be zeroed; it goes on to count as dirty. */
-static struct folio *gmem_pool_next_dirty(struct gmem_pool *pool, bool *fill)
+static struct folio *gmem_pool_pop_dirty(struct gmem_pool *pool)
 {
 	struct folio *folio;
 
@@ -377,72 +438,80 @@ static struct folio *gmem_pool_next_dirty(struct gmem_pool *pool, bool *fill)
 	folio = list_first_entry_or_null(&pool->dirty, struct folio, lru);
 	if (folio)
 		list_del(&folio->lru);
-	if (pool->filling && pool->nr_ready + pool->nr_dirty >= pool->high)
-		pool->filling = false;
-	*fill = pool->filling;
-	if (!folio && *fill)
-		pool->nr_dirty++;
 	return folio;
 }
 
-/* A folio is zeroed, or (NULL) could not be had. */
+/* Is another one to be allocated? It counts as dirty from now on. */
+static bool gmem_pool_wants_one(struct gmem_pool *pool)
+{
+	guard(spinlock)(&pool->lock);
+
+	if (pool->filling && !gmem_pool_has_room(pool))
+		pool->filling = false;
+	pool->nr_dirty += pool->filling;
+	return pool->filling;
+}
+
+/* No memory for another one: not now. */
+static void gmem_pool_give_up(struct gmem_pool *pool)
+{
+	guard(spinlock)(&pool->lock);
+
+	pool->nr_dirty--;
+	WRITE_ONCE(pool->resume, jiffies + GMEM_POOL_PAUSE);
+}
+
+/* Zero a folio that counts as dirty, and have it taken. */
 static void gmem_pool_add(struct gmem_pool *pool, struct folio *folio, bool fresh)
 {
+	bool bad = gmem_pool_poisoned(folio);
+
+	if (!bad)
+		gmem_pool_zero(folio);
+	if (fresh)
+		gmem_pool_account(pool, 1);
+
 	scoped_guard(spinlock, &pool->lock) {
 		pool->nr_dirty--;
-		if (!folio)
-			return;
-		if (pool->nr_ready + pool->nr_dirty < pool->high &&
-		    !folio_contain_hwpoisoned_page(folio)) {
+		pool->stats.filled += fresh;
+		if (!bad && gmem_pool_has_room(pool)) {
 			list_add_tail(&folio->lru, &pool->ready);
 			pool->nr_ready++;
-			pool->stats.filled += fresh;
 			return;
 		}
+		pool->stats.given_back++;
 	}
+	gmem_pool_account(pool, -1);
 	folio_put(folio);
 }
 
-/* Zero a step's worth of folios. Returns how many; -ENOMEM if there is no memory for more. */
-static long gmem_pool_fill(struct gmem_pool *pool)
+static bool gmem_pool_may_fill(const struct gmem_pool *pool)
 {
-	unsigned long folios = GMEM_POOL_STEP >> (PAGE_SHIFT + pool->order);
-	int nid = gmem_pool_owner(pool)->nid;
-	struct folio *folio;
-	long done = 0;
-	bool fill;
+	return !gmem_pool_until(READ_ONCE(gmem_pool_owner(pool)->pressure)) &&
+	       !gmem_pool_until(READ_ONCE(pool->resume));
+}
 
-	while (done < folios && !kthread_should_stop()) {
-		folio = gmem_pool_next_dirty(pool, &fill);
-		if (folio) {
-			fill = false;
-		} else if (fill) {
-			folio = gmem_pool_allocate(nid, pool->order);
-			if (!folio) {
-				gmem_pool_add(pool, NULL, false);
-				return done ?: -ENOMEM;
-			}
-		} else {
-			break;
-		}
-		gmem_pool_zero(folio);
-		gmem_pool_add(pool, folio, fill);
-		done++;
-		cond_resched();
+/* Zero a folio. What came back needs no memory, so it is first. Returns whether there was one. */
+static bool gmem_pool_fill_one(struct gmem_pool *pool)
+{
+	struct folio *folio = gmem_pool_pop_dirty(pool);
+
+	if (folio) {
+		gmem_pool_add(pool, folio, false);
+		return true;
 	}
-	return done;
+	if (!gmem_pool_may_fill(pool) || !gmem_pool_wants_one(pool))
+		return false;
+	folio = gmem_pool_allocate(gmem_pool_owner(pool)->nid, pool->order);
+	if (!folio) {
+		gmem_pool_give_up(pool);
+		return false;
+	}
+	gmem_pool_add(pool, folio, true);
+	return true;
 }
 
-/* The node is to be left alone for so many jiffies at least. */
-static void gmem_pool_hold(struct gmem_pool_node *node, unsigned long delay)
-{
-	unsigned long until = jiffies + delay;
-
-	if (time_after(until, READ_ONCE(node->resume)))
-		WRITE_ONCE(node->resume, until);
-}
-
-/* Bytes that were zeroed come due at the rate; when more is due than the clock says, wait. */
+/* Bytes that were zeroed come due at the rate: until then, wait. */
 static void gmem_pool_pace(struct gmem_pool_node *node, u64 bytes, u64 began)
 {
 	u32 rate = READ_ONCE(gmem_pool_wanted.rate_mb);
@@ -450,67 +519,64 @@ static void gmem_pool_pace(struct gmem_pool_node *node, u64 bytes, u64 began)
 
 	if (!rate)
 		return;
-	/* What it did not do while it had nothing to do is not made up for. */
-	node->due = max(node->due, began) + div_u64(bytes * NSEC_PER_SEC, rate) / SZ_1M;
+	node->due = max(node->due, began - GMEM_POOL_SLACK) +
+		    div_u64(bytes * NSEC_PER_SEC / SZ_1M, rate);
 	if (node->due > now)
-		gmem_pool_hold(node, nsecs_to_jiffies(node->due - now));
+		node->resume = jiffies + nsecs_to_jiffies(node->due - now);
 }
 
 static void gmem_pool_step(struct gmem_pool_node *node)
 {
-	u64 clock = trace_kvm_gmem_pool_enabled() ? ktime_get_ns() : 0;
 	u64 began = ktime_get_ns();
-	struct gmem_pool *pool;
 	u64 bytes = 0;
-	long done;
 	int i;
 
 	for (i = 0; i < GMEM_POOLS_PER_NODE && !bytes; i++) {
-		pool = &node->pools[i];
-		done = gmem_pool_fill(pool);
-		if (done == -ENOMEM)
-			gmem_pool_hold(node, GMEM_POOL_PAUSE);
-		if (done <= 0)
-			continue;
-		bytes = (u64)done << (PAGE_SHIFT + pool->order);
-		gmem_pool_trace(pool, GMEM_POOL_FILL, done, clock ? ktime_get_ns() - clock : 0);
+		struct gmem_pool *pool = &node->pools[i];
+		unsigned long size = PAGE_SIZE << pool->order;
+
+		while (bytes < GMEM_POOL_STEP && gmem_pool_fill_one(pool)) {
+			bytes += size;
+			cond_resched();
+		}
+		if (bytes)
+			gmem_pool_trace(pool, GMEM_POOL_FILL, bytes / size, ktime_get_ns() - began);
 	}
 	if (bytes)
 		gmem_pool_pace(node, bytes, began);
 }
 
 /* Jiffies until the thread has something to do. */
-static long gmem_pool_idle(struct gmem_pool_node *node)
+static unsigned long gmem_pool_idle(struct gmem_pool_node *node)
 {
-	unsigned long resume = READ_ONCE(node->resume), now = jiffies;
-	bool busy = false;
+	unsigned long idle = MAX_SCHEDULE_TIMEOUT;
 	int i;
 
 	for (i = 0; i < GMEM_POOLS_PER_NODE; i++) {
 		struct gmem_pool *pool = &node->pools[i];
 
-		busy |= READ_ONCE(pool->filling) || !list_empty_careful(&pool->dirty);
+		if (!list_empty_careful(&pool->dirty))
+			idle = 0;
+		else if (READ_ONCE(pool->filling))
+			idle = min(idle, max(gmem_pool_until(READ_ONCE(pool->resume)),
+					     gmem_pool_until(READ_ONCE(node->pressure))));
 	}
-	if (!busy)
-		return MAX_SCHEDULE_TIMEOUT;
-	return time_after(resume, now) ? resume - now : 0;
+	return idle == MAX_SCHEDULE_TIMEOUT ? idle : max(idle, gmem_pool_until(node->resume));
 }
 
 static int gmem_pool_thread(void *data)
 {
 	static const struct sched_param param = {};
 	struct gmem_pool_node *node = data;
-	long idle;
+	unsigned long idle;
 
 	sched_setscheduler_nocheck(current, SCHED_IDLE, &param);
 	set_freezable();
-	while (!kthread_freezable_should_stop(NULL)) {
+	for (;;) {
+		try_to_freeze();
 		idle = gmem_pool_idle(node);
 		if (idle)
-			wait_event_freezable_timeout(node->wait,
-						     kthread_should_stop() ||
-						     gmem_pool_idle(node) < idle,
-						     idle);
+			wait_event_freezable_timeout(node->wait, gmem_pool_idle(node) < idle, idle);
 		else
 			gmem_pool_step(node);
 	}
@@ -519,64 +585,56 @@ static int gmem_pool_thread(void *data)
 
 /* ---- Sizes ---- */
 
+static void gmem_pool_init_node(struct gmem_pool_node *node, int nid)
+{
+	int i;
+
+	node->nid = nid;
+	node->resume = jiffies;
+	node->pressure = jiffies;
+	init_waitqueue_head(&node->wait);
+	for (i = 0; i < GMEM_POOLS_PER_NODE; i++) {
+		struct gmem_pool *pool = &node->pools[i];
+
+		spin_lock_init(&pool->lock);
+		INIT_LIST_HEAD(&pool->ready);
+		INIT_LIST_HEAD(&pool->dirty);
+		pool->order = i ? 0 : PMD_ORDER;
+		pool->resume = jiffies;
+	}
+}
+
 static struct gmem_pool_node *gmem_pool_node_create(int nid)
 {
-	struct gmem_pool_node *node = gmem_pool_nodes[nid];
-	int i;
+	struct gmem_pool_node *node;
 
 	lockdep_assert_held(&gmem_pool_mutex);
 
-	if (node)
-		return node;
 	node = kzalloc_node(sizeof(*node), GFP_KERNEL, nid);
 	if (!node)
 		return NULL;
 
-	node->nid = nid;
-	node->resume = jiffies;
-	init_waitqueue_head(&node->wait);
-	for (i = 0; i < GMEM_POOLS_PER_NODE; i++) {
-		spin_lock_init(&node->pools[i].lock);
-		INIT_LIST_HEAD(&node->pools[i].ready);
-		INIT_LIST_HEAD(&node->pools[i].dirty);
-		node->pools[i].order = i ? 0 : PMD_ORDER;
+	gmem_pool_init_node(node, nid);
+	node->thread = kthread_create_on_node(gmem_pool_thread, node, nid, "gmem_pool/%d", nid);
+	if (IS_ERR(node->thread)) {
+		kfree(node);
+		return NULL;
 	}
+	kthread_affine_preferred(node->thread, cpumask_of_node(nid));
+	/* Pairs with the acquire in gmem_pool_node(). */
 	smp_store_release(&gmem_pool_nodes[nid], node);
+	wake_up_process(node->thread);
 	return node;
 }
 
-static void gmem_pool_set(struct gmem_pool *pool, unsigned long low, unsigned long high)
+static void gmem_pool_set(struct gmem_pool *pool, unsigned long high, u32 low_percent)
 {
 	scoped_guard(spinlock, &pool->lock) {
 		WRITE_ONCE(pool->high, high);
-		pool->low = min(low, high);
-		pool->filling = pool->nr_ready + pool->nr_dirty < high;
+		pool->low = high ? clamp(mult_frac(high, low_percent, 100UL), 1UL, high) : 0;
+		pool->filling = gmem_pool_has_room(pool);
 	}
 	gmem_pool_free(pool, high, ULONG_MAX, GMEM_POOL_DRAIN);
-}
-
-static void gmem_pool_start(struct gmem_pool_node *node)
-{
-	struct task_struct *thread;
-
-	if (!node->thread) {
-		thread = kthread_create_on_node(gmem_pool_thread, node, node->nid, "gmem_pool/%d",
-						node->nid);
-		if (IS_ERR(thread))
-			return;
-		kthread_affine_preferred(thread, cpumask_of_node(node->nid));
-		node->thread = thread;
-		wake_up_process(thread);
-	}
-	wake_up(&node->wait);
-}
-
-static void gmem_pool_stop(struct gmem_pool_node *node)
-{
-	if (!node->thread)
-		return;
-	kthread_stop(node->thread);
-	node->thread = NULL;
 }
 
 static unsigned long gmem_pool_folios(u32 mb, unsigned int order)
@@ -584,60 +642,55 @@ static unsigned long gmem_pool_folios(u32 mb, unsigned int order)
 	return (u64)mb << (20 - PAGE_SHIFT) >> order;
 }
 
-static void gmem_pool_resize_node(int nid, const struct gmem_pool_want *want)
+static int gmem_pool_resize_node(int nid, const struct gmem_pool_sizes *sizes)
 {
 	unsigned long bound = mult_frac(node_present_pages(nid), gmem_pool_max_percent, 100UL);
-	unsigned long high[GMEM_POOLS_PER_NODE], low[GMEM_POOLS_PER_NODE];
 	struct gmem_pool_node *node = gmem_pool_nodes[nid];
-	int i;
+	unsigned long large, small;
 
-	high[0] = min(gmem_pool_folios(want->large_mb, PMD_ORDER), bound >> PMD_ORDER);
-	high[1] = min(gmem_pool_folios(want->small_mb, 0), bound - (high[0] << PMD_ORDER));
-	low[0] = gmem_pool_folios(want->large_low_mb, PMD_ORDER);
-	low[1] = gmem_pool_folios(want->small_low_mb, 0);
+	large = min(gmem_pool_folios(sizes->large_mb, PMD_ORDER), bound >> PMD_ORDER);
+	small = min(gmem_pool_folios(sizes->small_mb, 0), bound - (large << PMD_ORDER));
 
-	if (!high[0] && !high[1]) {
-		if (!node)
-			return;
-		gmem_pool_stop(node);
-	} else if (!node) {
+	if (!node && !large && !small)
+		return 0;
+	if (!node)
 		node = gmem_pool_node_create(nid);
-		if (!node)
-			return;
-	}
-	for (i = 0; i < GMEM_POOLS_PER_NODE; i++)
-		gmem_pool_set(&node->pools[i], low[i], high[i]);
-	if (high[0] || high[1])
-		gmem_pool_start(node);
+	if (!node)
+		return -ENOMEM;
+
+	gmem_pool_set(&node->pools[0], large, sizes->low_percent);
+	gmem_pool_set(&node->pools[1], small, sizes->low_percent);
+	wake_up(&node->wait);
+	return 0;
 }
 
-static void gmem_pool_apply(void)
+static int gmem_pool_apply(void)
 {
-	int nid;
+	int nid, ret = 0;
 
 	lockdep_assert_held(&gmem_pool_mutex);
 
-	for_each_node_state(nid, N_MEMORY)
-		gmem_pool_resize_node(nid, &gmem_pool_wanted);
+	for_each_online_node(nid)
+		ret = gmem_pool_resize_node(nid, &gmem_pool_wanted) ?: ret;
+	return ret;
 }
 
 /**
  * gmem_pool_resize - set how much pools hold
- * @want: on each node with memory
+ * @sizes: on each node
  *
  * Pools that become smaller give back what they have too much before this returns; those that
  * become larger are filled by their threads.
  *
  * Context: process context; may sleep.
  */
-void gmem_pool_resize(const struct gmem_pool_want *want)
+void gmem_pool_resize(const struct gmem_pool_sizes *sizes)
 {
 	guard(mutex)(&gmem_pool_mutex);
 
-	if (!memcmp(&gmem_pool_wanted, want, sizeof(*want)))
-		return;
-	gmem_pool_wanted = *want;
-	gmem_pool_apply();
+	gmem_pool_wanted = *sizes;
+	if (gmem_pool_apply())
+		pr_warn("gmem_pool: no memory for the pools of a node\n");
 }
 
 static int gmem_pool_set_max_percent(const char *val, const struct kernel_param *kp)
@@ -647,9 +700,7 @@ static int gmem_pool_set_max_percent(const char *val, const struct kernel_param 
 	guard(mutex)(&gmem_pool_mutex);
 
 	ret = param_set_uint_minmax(val, kp, 0, 90);
-	if (!ret)
-		gmem_pool_apply();
-	return ret;
+	return ret ?: gmem_pool_apply();
 }
 
 static const struct kernel_param_ops gmem_pool_max_percent_ops = {
@@ -686,7 +737,7 @@ static unsigned long gmem_pool_scan(struct shrinker *shrinker, struct shrink_con
 	if (!node)
 		return SHRINK_STOP;
 
-	gmem_pool_hold(node, GMEM_POOL_PAUSE);
+	WRITE_ONCE(node->pressure, jiffies + GMEM_POOL_PAUSE);
 	/* Single pages first: they are had again more easily. */
 	for (i = GMEM_POOLS_PER_NODE - 1; i >= 0 && freed < sc->nr_to_scan; i--) {
 		struct gmem_pool *pool = &node->pools[i];
@@ -694,8 +745,10 @@ static unsigned long gmem_pool_scan(struct shrinker *shrinker, struct shrink_con
 
 		freed += gmem_pool_free(pool, 0, nr, GMEM_POOL_SHRINK) << pool->order;
 		scoped_guard(spinlock, &pool->lock)
-			pool->filling = pool->nr_ready + pool->nr_dirty < pool->high;
+			pool->filling = gmem_pool_has_room(pool);
 	}
+	/* Without that, the page allocator would not see that there is some now. */
+	mm_account_reclaimed_pages(freed);
 	/* It sleeps for good while pools are full. */
 	wake_up(&node->wait);
 	sc->nr_scanned = max(sc->nr_scanned, freed);

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guest memory that leaves a page cache: scrubbed first, or recycled into a pool. Built in because
+ * it needs what mm does not export to modules.
+ */
+#include <linux/export.h>
+#include <linux/folio_batch.h>
+#include <linux/gmem_policy.h>
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/page_ref.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/swap.h>
+
+/**
+ * gmem_drain_lru - memory is about to be scrubbed or rebuilt
+ *
+ * Folios that are young are referenced by some CPU's batch of what goes to the LRU lists, and would
+ * seem to be in use: empty these.
+ *
+ * Context: process context, with as few locks held as possible: waits for all CPUs.
+ */
+void gmem_drain_lru(void)
+{
+	lru_add_drain_all();
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_drain_lru, "kvm");
+
+/*
+ * The folio is locked and not mapped. Does anything but the page cache and the caller refer to it?
+ * Who comes later waits for its lock, and then finds that it has left the page cache.
+ */
+static bool gmem_folio_busy(struct folio *folio)
+{
+	return folio_ref_count(folio) != folio_nr_pages(folio) + 1;
+}
+
+/* Bad pages are not touched, and not given to anybody, either. */
+static void gmem_scrub_folio(struct folio *folio)
+{
+	long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++) {
+		if (!PageHWPoison(folio_page(folio, i)))
+			clear_highpage(folio_page(folio, i));
+	}
+}
+
+/* Remove a locked folio of the range. False if it is in use, and stays because of that. */
+static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio,
+			      enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed)
+{
+	bool busy;
+
+	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
+
+	busy = gmem_folio_busy(folio);
+	if (busy && !last)
+		return false;
+
+	/* What never was zeroed or written has nothing of the guest's to be read. */
+	if (mode == GMEM_FREE_SCRUB && folio_test_uptodate(folio)) {
+		/* Who holds a reference could still be reading what the zeroes would overwrite. */
+		if (busy) {
+			scrubbed->failed += folio_nr_pages(folio);
+		} else {
+			gmem_scrub_folio(folio);
+			scrubbed->zeroed += folio_nr_pages(folio);
+		}
+	}
+	/* Locked all the time: nobody has written to it since. */
+	generic_error_remove_folio(mapping, folio);
+	return true;
+}
+
+static void gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubbed)
+{
+	int ret = gmem_pool_recycle(folio);
+
+	if (!ret)
+		scrubbed->recycled += folio_nr_pages(folio);
+	else if (ret == -EBUSY)
+		scrubbed->failed += folio_nr_pages(folio);
+}
+
+/**
+ * gmem_scrub_range - remove folios from a file, each scrubbed just before it goes, or recycled
+ * @mapping: its page cache
+ * @start: first page
+ * @end: page after the last
+ * @mode: %GMEM_FREE_SCRUB or %GMEM_FREE_RECYCLE
+ * @last: folios that are in use are removed, too, as they are; else they stay, and it is worth to
+ *	  try again after gmem_drain_lru()
+ * @scrubbed: what was done is added
+ *
+ * Folios that reach out of the range are left alone; truncation is to follow.
+ *
+ * Context: process context, invalidate lock held for writing or inode being evicted, guest mappings
+ * gone. May sleep.
+ * Return: number of folios that stayed
+ */
+u64 gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
+		     enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed)
+{
+	struct folio_batch fbatch;
+	pgoff_t next = start;
+	unsigned int i;
+	u64 busy = 0;
+
+	folio_batch_init(&fbatch);
+	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+			struct folio *folio = fbatch.folios[i];
+			bool ours, removed;
+
+			folio_lock(folio);
+			ours = folio->mapping == mapping && folio->index >= start &&
+			       folio_next_index(folio) <= end;
+			removed = ours && gmem_remove_folio(mapping, folio, mode, last, scrubbed);
+			folio_unlock(folio);
+			if (removed && mode == GMEM_FREE_RECYCLE)
+				gmem_recycle_folio(folio, scrubbed);
+			busy += ours && !removed;
+		}
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+	return busy;
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_scrub_range, "kvm");
