@@ -104,7 +104,7 @@ enum gmem_how {
  * enum gmem_free_mode - what happens to memory that leaves an inode
  * @GMEM_FREE_GIVE_BACK: it goes to the page allocator as it is, as without a policy
  * @GMEM_FREE_SCRUB: it is zeroed first
- * @GMEM_FREE_RECYCLE: it goes into the pool of its order and node, which zeroes it in the background
+ * @GMEM_FREE_RECYCLE: it goes into the pool of its order and node, and is zeroed in the background
  *		       before anybody gets it; what does not fit there is given back as it is
  * @GMEM_FREE_MAX: number of values
  */
@@ -322,8 +322,8 @@ struct gmem_free_ctx {
  *		   what the policies want, they have the most; and they are bounded by the parameter
  *		   gmem_pool.max_percent. A shadow's wishes do not count
  * @pool_large_mb: the same of folios of a PMD's order
- * @pool_low_percent: a pool is filled again when it has less than this part of that, 1 to 100; 0 for
- *		      %GMEM_POOL_LOW_PERCENT
+ * @pool_low_percent: a pool is filled again when it has less than this part of that, 1 to 100; 0
+ *		      for %GMEM_POOL_LOW_PERCENT
  * @pool_rate_mb: how fast a node's pools are filled, MiB/s; 0: as fast as idle time allows
  * @name: letters, digits and '_'; unique on the host
  *

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * BPF iterators over guest memory objects ("gmem_obj"), their policies ("gmem_policy") and the pools
- * that they share ("gmem_pool"): how gmem-policy sees every guest_memfd on the host and what decides
- * for it. Loading an iterator
+ * BPF iterators over guest memory objects ("gmem_obj"), their policies ("gmem_policy") and the
+ * pools that they share ("gmem_pool"): how gmem-policy sees every guest_memfd on the host and what
+ * decides for it. Loading an iterator
  * program needs CAP_BPF and CAP_PERFMON, as for all kernel objects.
  */
 #include <linux/bpf.h>

@@ -86,8 +86,8 @@ struct folio *kvm_gmem_new_folio(struct inode *inode, pgoff_t index, unsigned in
 }
 
 /*
- * The node whose pool may serve an allocation that kvm_gmem_new_folio() would otherwise do: the same
- * choice, but of one node. NUMA_NO_NODE where there is none, as when memory is interleaved.
+ * The node whose pool may serve an allocation that kvm_gmem_new_folio() would otherwise do: the
+ * same choice, but of one node. NUMA_NO_NODE where there is none, as when memory is interleaved.
  */
 static int kvm_gmem_pool_node(struct inode *inode, pgoff_t index, int node,
 			      const struct kvm_gmem_place *place)

@@ -89,7 +89,7 @@ struct kvm_gmem_quiet_range {
  */
 struct kvm_gmem_ahead {
 	struct inode *inode;
-	spinlock_t lock;
+	spinlock_t lock; /* of the lists; a leaf */
 	struct work_struct work;
 	struct list_head ranges;
 	unsigned int nr_ranges;

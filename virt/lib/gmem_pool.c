@@ -147,9 +147,10 @@ static struct gmem_pool_node *gmem_pool_owner(const struct gmem_pool *pool)
 static void gmem_pool_trace(const struct gmem_pool *pool, enum gmem_pool_action action,
 			    unsigned long folios, u64 ns)
 {
+	u64 ready = READ_ONCE(pool->nr_ready);
+
 	trace_kvm_gmem_pool(gmem_pool_owner(pool)->nid, pool->order, action,
-			    (u64)folios << pool->order, (u64)READ_ONCE(pool->nr_ready) << pool->order,
-			    ns);
+			    (u64)folios << pool->order, ready << pool->order, ns);
 }
 
 /*
