@@ -296,12 +296,10 @@ static void check_tracepoints(void)
 		    "boot a kernel of gmem-bpf");
 }
 
-int cmd_check(int argc, char **argv)
+int cmd_check(void)
 {
 	json_object *root;
 
-	(void)argc;
-	(void)argv;
 	checks = json_object_new_array();
 	log_begin();
 	check_kernel();

@@ -63,13 +63,11 @@ static int list_one(const char *path, void *arg)
 	return 0;
 }
 
-int cmd_list(int argc, char **argv)
+int cmd_list(void)
 {
 	struct list list = { .json = json_object_new_array() };
 	json_object *root;
 
-	(void)argc;
-	(void)argv;
 	if (object_dirs(list_one, &list)) {
 		json_object_put(list.json);
 		return -1;

@@ -328,15 +328,14 @@ static int attach(struct object *object)
 	return ret ?: finish(object, "loaded");
 }
 
-int cmd_load(int argc, char **argv)
+int cmd_load(void)
 {
 	struct object object = {};
 	__u64 cgroup;
 	__u32 flags;
 	int ret;
 
-	(void)argc;
-	ret = open_policy(&object, argv[0]);
+	ret = open_policy(&object, opt.what);
 	if (ret)
 		goto out;
 
@@ -387,15 +386,14 @@ static int swap(struct object *object, const struct policy_rec *old)
 	return err ? fail_attach(object, err) : finish(object, "replaced");
 }
 
-int cmd_replace(int argc, char **argv)
+int cmd_replace(void)
 {
 	struct kern kern = {};
 	const struct policy_rec *old;
 	struct object object = {};
 	int ret;
 
-	(void)argc;
-	ret = open_policy(&object, argv[0]);
+	ret = open_policy(&object, opt.what);
 	if (ret)
 		goto out;
 

@@ -257,17 +257,16 @@ static int show_process(const struct kern *kern, const char *arg)
 	return EXIT_OK;
 }
 
-int cmd_show(int argc, char **argv)
+int cmd_show(void)
 {
 	const struct policy_rec *rec;
 	struct kern kern;
 	int ret;
 
-	(void)argc;
 	if (kern_read(&kern))
 		return -1;
-	rec = kern_attached(&kern, argv[0]);
-	ret = rec ? show_policy(&kern, rec) : show_process(&kern, argv[0]);
+	rec = kern_attached(&kern, opt.what);
+	ret = rec ? show_policy(&kern, rec) : show_process(&kern, opt.what);
 	kern_free(&kern);
 	return ret;
 }

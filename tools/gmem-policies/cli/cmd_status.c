@@ -124,14 +124,12 @@ static void print_status(const struct kern *kern)
 		printf("no guest memory: no VM on this host uses guest_memfd\n");
 }
 
-int cmd_status(int argc, char **argv)
+int cmd_status(void)
 {
 	json_object *root, *list;
 	struct kern kern;
 	int i;
 
-	(void)argc;
-	(void)argv;
 	if (kern_read(&kern))
 		return -1;
 

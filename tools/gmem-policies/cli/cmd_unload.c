@@ -69,14 +69,14 @@ static int unload_all(const struct kern *kern, json_object *done)
 	return ret;
 }
 
-int cmd_unload(int argc, char **argv)
+int cmd_unload(void)
 {
 	const struct policy_rec *rec;
 	json_object *root, *done;
 	struct kern kern;
 	int ret;
 
-	if (!!argc == opt.all)
+	if (!!opt.what == opt.all)
 		return usage_error("usage: gmem-policy unload NAME|--all");
 	if (kern_read_policies(&kern))
 		return -1;
@@ -85,16 +85,16 @@ int cmd_unload(int argc, char **argv)
 	if (opt.all) {
 		ret = unload_all(&kern, done);
 	} else {
-		rec = kern_attached(&kern, argv[0]);
+		rec = kern_attached(&kern, opt.what);
 		if (rec) {
 			ret = unload(rec, done);
-		} else if (name_valid(argv[0]) && pin_remove(argv[0], 0)) {
+		} else if (name_valid(opt.what) && pin_remove(opt.what, 0)) {
 			ret = EXIT_OK;
 			if (!opt.json)
 				printf("'%s' was detached by other means; its pin is removed\n",
-				       argv[0]);
+				       opt.what);
 		} else {
-			ret = fail(ENOENT, "no policy called '%s' is loaded", argv[0]);
+			ret = fail(ENOENT, "no policy called '%s' is loaded", opt.what);
 			fail_hint("'gmem-policy status' shows what is.");
 		}
 	}
@@ -133,7 +133,7 @@ static int look(const char *name, char *reason, size_t size, bool *seen)
 	return ret;
 }
 
-int cmd_wait(int argc, char **argv)
+int cmd_wait(void)
 {
 	static const char *const results[] = {
 		[EXIT_OK] = "unloaded", [EXIT_TRIPPED] = "tripped", [EXIT_TIMEOUT] = "timeout",
@@ -144,13 +144,12 @@ int cmd_wait(int argc, char **argv)
 	json_object *root, *o;
 	int ret;
 
-	(void)argc;
 	for (;;) {
-		ret = look(argv[0], reason, sizeof(reason), &seen);
+		ret = look(opt.what, reason, sizeof(reason), &seen);
 		if (ret == -1)
 			return ret;
 		if (!seen) {
-			fail(ENOENT, "no policy called '%s' is loaded", argv[0]);
+			fail(ENOENT, "no policy called '%s' is loaded", opt.what);
 			fail_hint("'gmem-policy status' shows what is.");
 			return -1;
 		}
@@ -166,15 +165,15 @@ int cmd_wait(int argc, char **argv)
 	if (opt.json) {
 		root = json_root();
 		o = json_object_new_object();
-		json_str(o, "name", argv[0]);
+		json_str(o, "name", opt.what);
 		json_str(o, "result", results[ret]);
 		json_str(o, "reason", ret == EXIT_TRIPPED ? reason : NULL);
 		json_object_object_add(root, "wait", o);
 		print_json(root);
 	} else if (ret == EXIT_TRIPPED) {
-		printf("'%s' was tripped: %s\n", argv[0], reason);
+		printf("'%s' was tripped: %s\n", opt.what, reason);
 	} else {
-		printf("'%s': %s\n", argv[0], results[ret]);
+		printf("'%s': %s\n", opt.what, results[ret]);
 	}
 	return ret;
 }

@@ -3,24 +3,13 @@
 #ifndef __GMEM_POLICY_CLI_H
 #define __GMEM_POLICY_CLI_H
 
-#include <errno.h>
-#include <json-c/json.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <linux/types.h>
-
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include "gmem-lib.h"
 #include "introspect.h"
 
-#define JSON_SCHEMA	1
 #define POLICY_ABI	1
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define BIT(n)		(1U << (n))
-#define __printf(f, a)	__attribute__((format(printf, f, a)))
 
 /* Flags of struct gmem_policy_ops. */
 #define FLAG_NAMED	BIT(0)
@@ -33,11 +22,8 @@
 #define OBJ_SHARED	BIT(1)
 #define OBJ_HW_OWNED	BIT(2)
 
-/* Exit codes. */
+/* More exit codes. */
 enum {
-	EXIT_OK		= 0,
-	EXIT_FAILED	= 1,
-	EXIT_USAGE	= 2,
 	EXIT_TRIPPED	= 3,
 	EXIT_TIMEOUT	= 4,
 };
@@ -64,41 +50,22 @@ struct options {
 	int nr_sets;
 	double timeout;		/* seconds; negative: none was given */
 	__u64 expect;		/* policy id; 0: none was given */
+	const char *what;	/* the argument of the command: a name, a file, or a process id */
 };
 
 extern struct options opt;
 
 /* The commands: each returns an exit code, or -1 after fail(). */
-int cmd_list(int argc, char **argv);
-int cmd_load(int argc, char **argv);
-int cmd_replace(int argc, char **argv);
-int cmd_unload(int argc, char **argv);
-int cmd_status(int argc, char **argv);
-int cmd_show(int argc, char **argv);
-int cmd_check(int argc, char **argv);
-int cmd_wait(int argc, char **argv);
+int cmd_list(void);
+int cmd_load(void);
+int cmd_replace(void);
+int cmd_unload(void);
+int cmd_status(void);
+int cmd_show(void);
+int cmd_check(void);
+int cmd_wait(void);
 
-/* main.c */
-int usage_error(const char *text);
-
-/* out.c */
-int fail(int err, const char *format, ...) __printf(2, 3);
-void fail_hint(const char *format, ...) __printf(1, 2);
-void fail_text(char *text);
-void fail_json(const char *key, json_object *value);
-void fail_log(void);
-void report_failure(void);
-
-void log_begin(void);
-void print_json(json_object *root);
-json_object *json_root(void);
-void json_str(json_object *o, const char *key, const char *value);
-void json_num(json_object *o, const char *key, __u64 value);
-void json_flag(json_object *o, const char *key, bool value);
-
-/* Both return one of a few static buffers. */
-const char *fmt(const char *format, ...) __printf(1, 2);
-const char *fmt_size(__u64 bytes);
+/* out.c: values for people, tables */
 const char *fmt_age(__u64 ns);
 
 struct table;
@@ -106,9 +73,6 @@ struct table *table_new(const char *head, ...) __attribute__((sentinel));
 void table_row(struct table *t, ...);
 void table_print(struct table *t);
 char *table_text(struct table *t);
-
-int screen_width(void);
-void print_wrapped(FILE *f, const char *text, int indent, int width);
 
 __u64 boottime_ns(void);
 const char *process_name(__u32 pid, char *buf, size_t size);

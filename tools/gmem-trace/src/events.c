@@ -242,10 +242,9 @@ static void print_event(const struct event *e, const struct vm_info *vm)
 static void json_event(const struct event *e, const struct vm_info *vm)
 {
 	const struct event_desc *desc = &descs[e->type];
-	json_object *o = json_object_new_object();
+	json_object *o = json_root();
 	unsigned int i, at = 0, words;
 
-	json_num(o, "schema", JSON_SCHEMA);
 	json_str(o, "event", desc->name);
 	json_num(o, "clock_ns", e->ns);
 	json_real(o, "time", (e->ns + wall_offset) / 1e9);
@@ -261,9 +260,7 @@ static void json_event(const struct event *e, const struct vm_info *vm)
 		json_field(o, &desc->fields[i], &e->v[at]);
 		at += words;
 	}
-	puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-						       JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
+	print_json(o);
 }
 
 /* Which events --event wants, a bit each. */

@@ -3,29 +3,11 @@
 #ifndef __GMEM_TRACE_TOOL_H
 #define __GMEM_TRACE_TOOL_H
 
-#include <errno.h>
-#include <json-c/json.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <linux/types.h>
-
+#include "gmem-lib.h"
 #include "gmem_trace.h"
 
-#define JSON_SCHEMA	1
 #define NSEC_PER_SEC	1000000000ULL
 #define PAGE_BYTES	4096ULL
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-#define BIT(n)		(1U << (n))
-#define __printf(f, a)	__attribute__((format(printf, f, a)))
-
-/* Exit codes. */
-enum {
-	EXIT_OK		= 0,
-	EXIT_FAILED	= 1,
-	EXIT_USAGE	= 2,
-};
 
 enum format {
 	FORMAT_HTML,
@@ -65,26 +47,10 @@ struct needs {
 	__u32 ring;		/* bytes of the ring buffer; 0: no events */
 };
 
-/* main.c */
-int usage_error(const char *format, ...) __printf(1, 2);
-
-/* out.c: failures, values for people, JSON */
-int fail(int err, const char *format, ...) __printf(2, 3);
-void fail_hint(const char *format, ...) __printf(1, 2);
-void fail_log(void);
-void report_failure(void);
-void log_begin(void);
-
-const char *fmt(const char *format, ...) __printf(1, 2);
+/* out.c: values for people, reports */
 const char *fmt_ns(__u64 ns);
-const char *fmt_size(__u64 bytes);
 const char *fmt_count(__u64 n);
 
-void json_str(json_object *o, const char *key, const char *value);
-void json_num(json_object *o, const char *key, __u64 value);
-void json_int(json_object *o, const char *key, __s64 value);
-void json_real(json_object *o, const char *key, double value);
-void json_flag(json_object *o, const char *key, bool value);
 json_object *json_report(const char *command, __u64 interval_ns);
 void json_line(json_object *root);
 void print_time(void);

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* gmem-trace: what VMs' guest_memfd memory costs them, and where conversions spend their time. */
-#include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#include <bpf/libbpf.h>
 
 #include "gmem-trace.h"
 
@@ -16,7 +12,7 @@
 struct options opt;
 
 enum {
-	OPT_VM = 256,
+	OPT_VM = FIRST_OPTION,
 	OPT_CGROUP,
 	OPT_DURATION,
 	OPT_ONCE,
@@ -32,10 +28,6 @@ enum {
 static const struct option long_options[] = {
 	{ "pid",	required_argument,	NULL, 'p' },
 	{ "timestamp",	no_argument,		NULL, 'T' },
-	{ "json",	no_argument,		NULL, 'j' },
-	{ "verbose",	no_argument,		NULL, 'v' },
-	{ "help",	no_argument,		NULL, 'h' },
-	{ "version",	no_argument,		NULL, 'V' },
 	{ "vm",		required_argument,	NULL, OPT_VM },
 	{ "cgroup",	required_argument,	NULL, OPT_CGROUP },
 	{ "duration",	required_argument,	NULL, OPT_DURATION },
@@ -50,18 +42,12 @@ static const struct option long_options[] = {
 	{ }
 };
 
-#define OPT(option)	BIT((option) - OPT_VM)
 #define COMMON		(OPT(OPT_VM) | OPT(OPT_CGROUP) | OPT(OPT_DURATION) | OPT(OPT_ONCE))
+#define REPORTS		COMMON, "[OPTION]... [INTERVAL [COUNT]]"
+#define FILE_ARG	"[OPTION]... FILE"
 
-static const struct command {
-	const char *name;
-	int (*run)(void);
-	unsigned int options;
-	const char *args;
-	const char *about;
-	const char *help;
-} commands[] = {
-	{ "conversions", cmd_conversions, COMMON, "[INTERVAL [COUNT]]",
+static const struct command commands[] = {
+	{ "conversions", cmd_conversions, 0, 2, REPORTS,
 	  "where conversions between private and shared memory spend their time",
 	  "For each VM and direction: how many, the phases of each from the guest's exit until it\n"
 	  "runs again, and how the cost grows with the size of the range and with the number of\n"
@@ -76,20 +62,20 @@ static const struct command {
 	  "  back         the rest until the guest runs again\n"
 	  "  total        the sum of these\n"
 	  "  first_fault  later, handling the first fault on what became private\n" },
-	{ "faults", cmd_faults, COMMON, "[INTERVAL [COUNT]]",
+	{ "faults", cmd_faults, 0, 2, REPORTS,
 	  "faults on guest memory: what they find, how large, how long",
 	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
 	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
 	  "           invalidation, and comes again. failed: left to the VMM\n"
 	  "  largest  size as which the memory there could be mapped\n"
 	  "  mapping  size that was mapped\n" },
-	{ "zero", cmd_zero, COMMON, "[INTERVAL [COUNT]]",
+	{ "zero", cmd_zero, 0, 2, REPORTS,
 	  "when memory is zeroed, how much, and what it costs",
 	  "  first_use  as it is mapped for the first time: a vCPU or the VMM waits\n"
 	  "  alloc      as it is allocated, because a policy wants that\n"
 	  "  ahead      while a policy populates memory ahead of its use\n"
 	  "  free       scrubbed on its way out, because a policy wants that\n" },
-	{ "alloc", cmd_alloc, COMMON, "[INTERVAL [COUNT]]",
+	{ "alloc", cmd_alloc, 0, 2, REPORTS,
 	  "allocations: sizes asked for and got, failures; populating; freeing",
 	  "  allocated  per reason: the size that a policy asked for and that it got; fitted: more\n"
 	  "             did not fit there; fell back: the kernel had no more; the node; when it is\n"
@@ -99,13 +85,13 @@ static const struct command {
 	  "  freed      memory that was punched out, or whose last user is gone\n"
 	  "  split      large folios that a hole was punched into\n"
 	  "  collapsed  small folios that were made a large one again, as policies want\n" },
-	{ "policy", cmd_policy, COMMON, "[INTERVAL [COUNT]]",
+	{ "policy", cmd_policy, 0, 2, REPORTS,
 	  "what policies decide, what that costs, and what happens to them",
 	  "Policies that are attached, detached or tripped are told as it happens. Decisions are\n"
 	  "counted by policy, op and VM: fitted are those that did not fit as they were, clamped\n"
 	  "those that were nonsense. Programs are all struct_ops programs that ran, with the time\n"
 	  "that the kernel's statistics of BPF programs have for them.\n" },
-	{ "memory", cmd_memory, COMMON, "[INTERVAL [COUNT]]",
+	{ "memory", cmd_memory, 0, 2, REPORTS,
 	  "what backs the memory of VMs now: private, shared, both",
 	  "  private  resident in guest_memfd, with the sizes of its folios\n"
 	  "  shared   memory of the VMM mapped at the same guest addresses, present or swapped\n"
@@ -114,8 +100,9 @@ static const struct command {
 	  "\n"
 	  "Without an interval, once. Shared memory that the VMM has in no page table (a file's\n"
 	  "that only another process has mapped) is not seen.\n" },
-	{ "events", cmd_events,
-	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_EVENT) | OPT(OPT_SLOWER) | OPT(OPT_NUMBER), "",
+	{ "events", cmd_events, 0, 0,
+	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_EVENT) | OPT(OPT_SLOWER) | OPT(OPT_NUMBER),
+	  "[OPTION]...",
 	  "a line for each event, as it happens",
 	  "      --event LIST   only these: create release bind unbind alloc zero free fault\n"
 	  "                     prealloc fallocate punch_hole invalidate error split collapse\n"
@@ -127,12 +114,13 @@ static const struct command {
 	  "\n"
 	  "Their fields are those of the tracepoints: Documentation/virt/kvm/gmem/tracepoints.rst.\n"
 	  "conversion has the phases of one conversion (see 'help conversions').\n" },
-	{ "record", cmd_record, COMMON & ~OPT(OPT_ONCE), "FILE",
+	{ "record", cmd_record, 1, 1, COMMON & ~OPT(OPT_ONCE), FILE_ARG,
 	  "conversions, faults, zeroing, allocations and memory, into a file",
 	  "The file is whole when Ctrl-C or --duration has ended it; an unfinished one can be read\n"
 	  "up to its last whole record. Then: gmem-trace report FILE.\n" },
-	{ "report", cmd_report,
-	  OPT(OPT_VM) | OPT(OPT_OUTPUT) | OPT(OPT_TEXT) | OPT(OPT_SVG) | OPT(OPT_PERFETTO), "FILE",
+	{ "report", cmd_report, 1, 1,
+	  OPT(OPT_VM) | OPT(OPT_OUTPUT) | OPT(OPT_TEXT) | OPT(OPT_SVG) | OPT(OPT_PERFETTO),
+	  FILE_ARG,
 	  "a page, or something else, from a recording; needs no privileges",
 	  "The page is one HTML file without scripts, which needs nothing else: a timeline of\n"
 	  "conversions for each vCPU, their latencies, phases, the longest ones, faults, zeroing, and\n"
@@ -144,9 +132,24 @@ static const struct command {
 	  "      --perfetto     a trace for ui.perfetto.dev, or whatever reads Chrome's JSON\n" },
 };
 
-#define NR_COMMANDS	((int)ARRAY_SIZE(commands))
-
-static const char examples[] =
+static const char help[] =
+	"With an interval (seconds), a report each time, of that time; COUNT times. Without,\n"
+	"one at the end, which Ctrl-C or --duration brings.\n"
+	"\n"
+	"  -p, --pid PID      only the VM of this process\n"
+	"      --vm NAME      only VMs of this name, a shell pattern: what QEMU has as -name,\n"
+	"                     Firecracker as --id; or the process id\n"
+	"      --cgroup PATH  only VMs in this cgroup (v2), or below it\n"
+	"      --duration S   end after so many seconds\n"
+	"      --once         one report, of one interval (1 second)\n"
+	"  -T, --timestamp    print the time with each report\n"
+	"  -j, --json         one line of JSON for each report; errors, too\n"
+	"  -v, --verbose      show what the kernel says when it refuses the programs\n"
+	"  -V, --version      print versions\n"
+	"\n"
+	"Exit status: 0 done; 1 failed; 2 wrong usage.\n"
+	"\n"
+	"Examples:\n"
 	"  gmem-trace conversions                 all VMs, until Ctrl-C\n"
 	"  gmem-trace conversions -T 5            every 5 seconds, with the time\n"
 	"  gmem-trace conversions --vm web-1 1 10 one VM by its name, ten times\n"
@@ -156,125 +159,32 @@ static const char examples[] =
 	"  gmem-trace events --event conversion --slower 10ms\n"
 	"  gmem-trace record --duration 60 boot.gmt && gmem-trace report boot.gmt\n";
 
-static const struct command *find_command(const char *name)
-{
-	int i;
+/* ---- Values: each is taken, or what is wrong with it is said ---- */
 
-	for (i = 0; i < NR_COMMANDS; i++) {
-		if (!strcmp(name, commands[i].name))
-			return &commands[i];
-	}
-	return NULL;
-}
-
-int usage_error(const char *format, ...)
-{
-	json_object *root, *o;
-	char text[256];
-	va_list ap;
-
-	va_start(ap, format);
-	vsnprintf(text, sizeof(text), format, ap);
-	va_end(ap);
-	if (!opt.json) {
-		fprintf(stderr, "gmem-trace: %s\n", text);
-		return EXIT_USAGE;
-	}
-	root = json_object_new_object();
-	o = json_object_new_object();
-	json_num(root, "schema", JSON_SCHEMA);
-	json_str(o, "code", "USAGE");
-	json_str(o, "message", text);
-	json_object_object_add(root, "error", o);
-	json_line(root);
-	return EXIT_USAGE;
-}
-
-static void help_all(FILE *f)
-{
-	int i;
-
-	fprintf(f, "usage: gmem-trace COMMAND [OPTION]... [INTERVAL [COUNT]]\n\n");
-	for (i = 0; i < NR_COMMANDS; i++)
-		fprintf(f, "  %-12s %s\n", commands[i].name, commands[i].about);
-	fprintf(f, "  %-12s %s\n", "help", "this, or 'help COMMAND' for one in detail");
-	fprintf(f, "\n"
-		"With an interval (seconds), a report each time, of that time; COUNT times. Without,\n"
-		"one at the end, which Ctrl-C or --duration brings.\n"
-		"\n"
-		"  -p, --pid PID      only the VM of this process\n"
-		"      --vm NAME      only VMs of this name, a shell pattern: what QEMU has as -name,\n"
-		"                     Firecracker as --id; or the process id\n"
-		"      --cgroup PATH  only VMs in this cgroup (v2), or below it\n"
-		"      --duration S   end after so many seconds\n"
-		"      --once         one report, of one interval (1 second)\n"
-		"  -T, --timestamp    print the time with each report\n"
-		"  -j, --json         one line of JSON for each report; errors, too\n"
-		"  -v, --verbose      show what the kernel says when it refuses the programs\n"
-		"  -V, --version      print versions\n"
-		"\n"
-		"Exit status: 0 done; 1 failed; 2 wrong usage.\n"
-		"\nExamples:\n%s", examples);
-}
-
-static void help_one(const struct command *cmd)
-{
-	printf("usage: gmem-trace %s [OPTION]... %s\n\n%s\n\n%s", cmd->name, cmd->args,
-	       cmd->about, cmd->help);
-	printf("\nOptions: see 'gmem-trace help'.\n");
-}
-
-static int help(const char *name)
-{
-	const struct command *cmd;
-
-	if (!name) {
-		help_all(stdout);
-		return EXIT_OK;
-	}
-	cmd = find_command(name);
-	if (!cmd)
-		return usage_error("there is no command '%s'", name);
-	help_one(cmd);
-	return EXIT_OK;
-}
-
-static void print_version(void)
-{
-	json_object *root;
-
-	if (!opt.json) {
-		printf("gmem-trace: JSON schema %d, libbpf %s\n", JSON_SCHEMA,
-		       libbpf_version_string());
-		return;
-	}
-	root = json_object_new_object();
-	json_num(root, "schema", JSON_SCHEMA);
-	json_str(root, "libbpf", libbpf_version_string());
-	json_line(root);
-}
-
-/* ---- Values of options ---- */
-
-static bool parse_seconds(const char *text, double *value)
+static int take_seconds(const char *what, const char *text, double *value)
 {
 	char *end;
 
 	*value = strtod(text, &end);
-	return *text && !*end && *value >= 0.01 && *value <= 1e7;
+	if (*text && !*end && *value >= 0.01 && *value <= 1e7)
+		return 0;
+	return usage_error("%s %s: it is a number of seconds, from 0.01", what, text);
 }
 
-static bool parse_number(const char *text, __u64 max, __u64 *value)
+static int take_number(const char *what, const char *text, __u64 max, __u64 *value,
+		       const char *meaning)
 {
 	char *end;
 
 	errno = 0;
 	*value = strtoull(text, &end, 10);
-	return *text >= '0' && *text <= '9' && !*end && !errno && *value && *value <= max;
+	if (*text >= '0' && *text <= '9' && !*end && !errno && *value && *value <= max)
+		return 0;
+	return usage_error("%s %s: it is %s", what, text, meaning);
 }
 
 /* "100us", "2ms", "1s" */
-static bool parse_time(const char *text, __u64 *ns)
+static int take_time(const char *what, const char *text, __u64 *ns)
 {
 	static const struct {
 		const char *unit;
@@ -287,10 +197,10 @@ static bool parse_time(const char *text, __u64 *ns)
 	for (i = 0; i < ARRAY_SIZE(units); i++) {
 		if (end != text && !strcmp(end, units[i].unit) && value >= 0 && value < 1e9) {
 			*ns = value * units[i].ns;
-			return true;
+			return 0;
 		}
 	}
-	return false;
+	return usage_error("%s %s: it is a time with its unit, such as 50us or 2ms", what, text);
 }
 
 /* "/sys/fs/cgroup/a/" and "/a" are "/a". */
@@ -313,8 +223,14 @@ static int set_cgroup(const char *path)
 }
 
 /* A recording may be of one that is gone. */
-static int check_pid(const struct command *cmd, __u64 pid)
+static int set_pid(const struct command *cmd, const char *text)
 {
+	__u64 pid;
+	int ret;
+
+	ret = take_number("-p", text, 1 << 22, &pid, "the id of a process");
+	if (ret)
+		return ret;
 	opt.pid = pid;
 	if (cmd->run != cmd_report && kill(pid, 0) && errno == ESRCH)
 		return fail(ESRCH, "there is no process %llu", pid);
@@ -323,124 +239,64 @@ static int check_pid(const struct command *cmd, __u64 pid)
 
 /* ---- The command line ---- */
 
-struct line {
-	unsigned int given;
-	bool help;
-	bool version;
-	const char *pid;
-	const char *cgroup;
-};
+/* Values that are looked at when it is known which command they are for. */
+static const char *given_pid, *given_cgroup;
 
-static int parse_option(int c, struct line *line, const char *arg)
+static int take_option(int c)
 {
 	switch (c) {
 	case 'p':
-		line->pid = optarg;
-		return 0;
+		given_pid = optarg;
+		break;
 	case 'T':
 		opt.timestamp = true;
-		return 0;
-	case 'j':
-		return 0;
-	case 'v':
-		opt.verbose = true;
-		return 0;
-	case 'h':
-		line->help = true;
-		return 0;
-	case 'V':
-		line->version = true;
-		return 0;
+		break;
 	case OPT_VM:
 		opt.vm = optarg;
-		return 0;
+		break;
 	case OPT_CGROUP:
-		line->cgroup = optarg;
-		return 0;
+		given_cgroup = optarg;
+		break;
 	case OPT_DURATION:
-		if (parse_seconds(optarg, &opt.duration))
-			return 0;
-		return usage_error("--duration %s: it is a number of seconds, from 0.01", optarg);
+		return take_seconds("--duration", optarg, &opt.duration);
 	case OPT_ONCE:
 		opt.once = true;
-		return 0;
+		break;
 	case OPT_EVENT:
 		opt.event = optarg;
-		return 0;
+		break;
 	case OPT_SLOWER:
-		if (parse_time(optarg, &opt.slower_ns))
-			return 0;
-		return usage_error("--slower %s: it is a time with its unit, such as 50us or 2ms",
-				   optarg);
+		return take_time("--slower", optarg, &opt.slower_ns);
 	case OPT_NUMBER:
-		if (parse_number(optarg, ~0ULL, &opt.number))
-			return 0;
-		return usage_error("--number %s: it is a number of events, from 1", optarg);
+		return take_number("--number", optarg, ~0ULL, &opt.number,
+				   "a number of events, from 1");
 	case OPT_OUTPUT:
 		opt.output = optarg;
-		return 0;
+		break;
 	case OPT_TEXT:
 		opt.format = FORMAT_TEXT;
-		return 0;
+		break;
 	case OPT_SVG:
 		opt.format = FORMAT_SVG;
-		return 0;
+		break;
 	case OPT_PERFETTO:
 		opt.format = FORMAT_PERFETTO;
-		return 0;
-	case ':':
-		return usage_error("%s takes a value", arg);
-	default:
-		return usage_error("there is no option %s; try 'gmem-trace help'", arg);
-	}
-}
-
-/* Options may stand before and after the command, so all are parsed, and then judged. */
-static int parse_options(int argc, char **argv, struct line *line)
-{
-	int c, ret;
-
-	/* Errors are told as JSON too, wherever the option that asks for it stands. */
-	for (c = 1; c < argc && strcmp(argv[c], "--"); c++)
-		opt.json |= !strcmp(argv[c], "-j") || !strcmp(argv[c], "--json");
-
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":p:TjvhV", long_options, NULL)) != -1) {
-		if (c >= OPT_VM)
-			line->given |= OPT(c);
-		ret = parse_option(c, line, argv[optind - 1]);
-		if (ret)
-			return ret;
+		break;
 	}
 	return 0;
 }
 
-static const char *option_name(unsigned int bit)
+/* [INTERVAL [COUNT]] */
+static int take_intervals(int argc, char **argv)
 {
-	const struct option *o;
+	int ret = 0;
 
-	for (o = long_options; o->name; o++) {
-		if (o->val >= OPT_VM && OPT(o->val) == bit)
-			return o->name;
-	}
-	return "?";
-}
-
-/* [INTERVAL [COUNT]], or FILE */
-static int parse_args(const struct command *cmd, int argc, char **argv)
-{
-	if (!strcmp(cmd->args, "FILE")) {
-		if (argc != 1)
-			return usage_error("usage: gmem-trace %s [OPTION]... FILE", cmd->name);
-		opt.file = argv[0];
-		return 0;
-	}
-	if (argc > 2 || (argc && !*cmd->args))
-		return usage_error("usage: gmem-trace %s [OPTION]... %s", cmd->name, cmd->args);
-	if (argc > 0 && !parse_seconds(argv[0], &opt.interval))
-		return usage_error("interval %s: it is a number of seconds, from 0.01", argv[0]);
-	if (argc > 1 && !parse_number(argv[1], ~0ULL, &opt.count))
-		return usage_error("count %s: it is a number, from 1", argv[1]);
+	if (argc > 0)
+		ret = take_seconds("interval", argv[0], &opt.interval);
+	if (!ret && argc > 1)
+		ret = take_number("count", argv[1], ~0ULL, &opt.count, "a number, from 1");
+	if (ret)
+		return ret;
 	if (opt.once && argc > 1)
 		return usage_error("--once is one report; a count beside it makes no sense");
 	if (opt.once) {
@@ -451,73 +307,44 @@ static int parse_args(const struct command *cmd, int argc, char **argv)
 	return 0;
 }
 
-static int prepare(const struct command *cmd, const struct line *line)
+static int take_arguments(const struct command *cmd, int argc, char **argv)
 {
-	__u64 pid;
+	int ret = 0;
 
-	if (line->pid) {
-		if (!parse_number(line->pid, 1 << 22, &pid))
-			return usage_error("-p %s: it is the id of a process", line->pid);
-		if (check_pid(cmd, pid))
-			return -1;
-	}
-	if (line->cgroup)
-		return set_cgroup(line->cgroup);
-	return 0;
-}
-
-static int run_command(int argc, char **argv, const struct line *line)
-{
-	const struct command *cmd = find_command(argv[0]);
-	unsigned int foreign;
-	int ret;
-
-	if (!cmd)
-		return usage_error("there is no command '%s'; try 'gmem-trace help'", argv[0]);
-	foreign = line->given & ~cmd->options;
-	if (foreign)
-		return usage_error("%s has no option --%s; try 'gmem-trace help %s'", cmd->name,
-				   option_name(foreign & -foreign), cmd->name);
-	ret = parse_args(cmd, argc - 1, argv + 1);
-	if (!ret)
-		ret = prepare(cmd, line);
-	if (ret)
-		return ret;
-	ret = cmd->run();
-	tracer_close();
+	if (cmd->min_args)
+		opt.file = argv[0];
+	else
+		ret = take_intervals(argc, argv);
+	if (!ret && given_pid)
+		ret = set_pid(cmd, given_pid);
+	if (!ret && given_cgroup)
+		ret = set_cgroup(given_cgroup);
 	return ret;
 }
 
+const struct tool tool = {
+	.name = "gmem-trace",
+	.usage = "COMMAND [OPTION]... [INTERVAL [COUNT]]",
+	.flags = "",
+	.help = help,
+	.command_help = "\nOptions: see 'gmem-trace help'.\n",
+	.column = 12,
+	.commands = commands,
+	.nr_commands = ARRAY_SIZE(commands),
+	.short_options = ":p:TjvhV",
+	.options = long_options,
+	.json_schema = 1,
+	.json_flags = JSON_C_TO_STRING_PLAIN,
+	.json = &opt.json,
+	.verbose = &opt.verbose,
+	.option = take_option,
+	.arguments = take_arguments,
+};
+
 int main(int argc, char **argv)
 {
-	struct line line = {};
-	int ret;
+	int ret = tool_main(argc, argv);
 
-	ret = parse_options(argc, argv, &line);
-	if (ret)
-		return ret;
-	argc -= optind;
-	argv += optind;
-
-	if (line.version) {
-		print_version();
-		return EXIT_OK;
-	}
-	if (argc && !strcmp(argv[0], "help"))
-		return help(argc > 1 ? argv[1] : NULL);
-	if (line.help)
-		return help(argc ? argv[0] : NULL);
-	if (!argc) {
-		if (opt.json)
-			return usage_error("a command is missing; try 'gmem-trace help'");
-		help_all(stderr);
-		return EXIT_USAGE;
-	}
-
-	ret = run_command(argc, argv, &line);
-	if (ret < 0) {
-		report_failure();
-		ret = EXIT_FAILED;
-	}
+	tracer_close();
 	return ret;
 }

@@ -13,6 +13,7 @@
 #define MAX_FILE	65536
 
 struct options opt;
+const struct tool tool = { .name = "fuzz-report" };
 
 static __u64 state;
 
@@ -27,12 +28,6 @@ static __u64 next_random(void)
 static unsigned int below(unsigned int n)
 {
 	return (next_random() >> 16) % n;
-}
-
-int usage_error(const char *format, ...)
-{
-	abort();
-	return format ? 0 : 1;
 }
 
 /* A recording that has a bit of everything */
