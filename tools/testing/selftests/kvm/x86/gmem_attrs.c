@@ -21,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -653,20 +652,12 @@ static void test_memory(void)
 	expect_charged(before, 0, 0, "no VM");
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
 static u64 time_convert(u64 gpa, u64 size, bool private)
 {
-	u64 start = now_ns();
+	u64 start = gmem_now_ns();
 
 	convert(gpa, size, private);
-	return now_ns() - start;
+	return gmem_now_ns() - start;
 }
 
 /* The least of a few times, to private and to shared. */

@@ -18,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 
@@ -131,14 +130,6 @@ static void guest_code(u64 *args)
 	}
 }
 
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
 /* Decisions that policies took on the file; 0 if the kernel does not know of policies. */
 static u64 policy_decisions(int fd)
 {
@@ -224,9 +215,9 @@ static void run_step(enum step step, int fd, struct sample *s)
 
 	before = s ? policy_decisions(fd) : 0;
 	faults = s ? vcpu_get_stat(vcpu, pf_taken) : 0;
-	start = now_ns();
+	start = gmem_now_ns();
 	do_step(step, fd, size);
-	end = now_ns();
+	end = gmem_now_ns();
 	if (!s)
 		return;
 	s[step] = (struct sample) {
@@ -252,11 +243,11 @@ static void run_one_page(int fd, struct sample *s)
 	taken[2] = policy_decisions(fd);
 
 	for (i = 0; i < n; i++) {
-		start = now_ns();
+		start = gmem_now_ns();
 		set_attributes(BENCH_GPA + i * PAGE_SIZE, PAGE_SIZE, true);
-		middle = now_ns();
+		middle = gmem_now_ns();
 		set_attributes(BENCH_GPA + i * PAGE_SIZE, PAGE_SIZE, false);
-		to_shared += now_ns() - middle;
+		to_shared += gmem_now_ns() - middle;
 		to_private += middle - start;
 	}
 	s[STEP_SET_PRIVATE_ONE] = (struct sample) {
@@ -283,9 +274,9 @@ static void run_round(struct sample *s)
 	u64 start;
 	int fd, i;
 
-	start = now_ns();
+	start = gmem_now_ns();
 	fd = vm_create_guest_memfd(vm, mem_size, 0);
-	s[STEP_CREATE] = (struct sample) { .ns = now_ns() - start, .units = 1 };
+	s[STEP_CREATE] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
 
 	set_memslot(mem_size, fd);
 	for (i = 0; i < ARRAY_SIZE(order); i++)
@@ -299,9 +290,9 @@ static void run_round(struct sample *s)
 
 	run_step(STEP_SET_PRIVATE, fd, NULL);
 	run_step(STEP_TOUCH, fd, NULL);
-	start = now_ns();
+	start = gmem_now_ns();
 	close(fd);
-	s[STEP_CLOSE] = (struct sample) { .ns = now_ns() - start, .units = pages };
+	s[STEP_CLOSE] = (struct sample) { .ns = gmem_now_ns() - start, .units = pages };
 
 	run_step(STEP_SET_SHARED, -1, NULL);
 	set_memslot(0, -1);

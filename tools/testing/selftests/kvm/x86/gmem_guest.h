@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/kvm_para.h>
@@ -210,6 +211,19 @@ static inline void *gmem_mmap_anon(u64 size)
 		munmap(mem, head);
 	munmap(aligned + size, align - head);
 	return aligned;
+}
+
+/**
+ * gmem_now_ns - the time, by a clock that is never set
+ *
+ * Return: nanoseconds
+ */
+static inline u64 gmem_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
 /**

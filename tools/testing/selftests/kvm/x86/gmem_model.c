@@ -40,6 +40,7 @@
 #include <linux/sizes.h>
 
 #include "gmem_guest.h"
+#include "gmem_options.h"
 #include "numaif.h"
 #include "test_util.h"
 
@@ -1687,14 +1688,6 @@ static void print_orders(void)
 	putchar('\n');
 }
 
-static u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
-
 static void run(void)
 {
 	u64 start, total = 0, compared = 0;
@@ -1707,12 +1700,12 @@ static void run(void)
 	before = look_at_memory();
 	create_vm();
 
-	start = now_ms();
+	start = gmem_now_ns();
 	fill(&actors[0]);
 	run_actors();
 	for (i = 0; i < opt.vcpus; i++)
 		total += actors[i].ops;
-	printf("%lu operations, %lu ms\n", total, now_ms() - start);
+	printf("%lu operations, %lu ms\n", total, (gmem_now_ns() - start) / 1000000);
 	if (opt.breakage)
 		break_something(&actors[0]);
 	verify_all(&actors[0]);
@@ -1722,7 +1715,8 @@ static void run(void)
 	for (i = 0; i < opt.vcpus; i++)
 		compared += actors[i].compared;
 	printf("%lu pages compared, %u made bad (%u of them until the end), %lu ms\n", compared,
-	       min_t(u32, nr_poisoned, MAX_POISONED), nr_unpoisoned, now_ms() - start);
+	       min_t(u32, nr_poisoned, MAX_POISONED), nr_unpoisoned,
+	       (gmem_now_ns() - start) / 1000000);
 	print_orders();
 	check_leak(&actors[0], &before);
 	if (opt.expect_order >= 0 && !(orders_seen >> opt.expect_order & 1))
@@ -1768,39 +1762,6 @@ static void print_help(void)
 	     "  gmem_model --size 4M --ops 200 -v");
 }
 
-static void __printf(1, 2) __noreturn usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("gmem_model: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputs("; see --help\n", stderr);
-	exit(2);
-}
-
-static u64 parse_number(const char *name, const char *s, u64 least, u64 most)
-{
-	u64 v;
-
-	if (!gmem_parse_u64(s, &v))
-		usage_error("%s: '%s' is not a number", name, s);
-	if (v < least || v > most)
-		usage_error("%s: %s is not from %lu to %lu", name, s, least, most);
-	return v;
-}
-
-static int parse_choice(const char *name, const char *s, const char * const *names, int nr)
-{
-	int i;
-
-	for (i = 0; i < nr; i++)
-		if (!strcmp(s, names[i]))
-			return i;
-	usage_error("%s: there is no '%s'", name, s);
-}
-
 static void parse_options(int argc, char **argv)
 {
 	enum { MODE = 256, SEED, OPS, VCPUS, SIZE, VERIFY, LEAK, EXPECT, BREAK };
@@ -1824,34 +1785,34 @@ static void parse_options(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "vh", options, NULL)) != -1) {
 		switch (c) {
 		case MODE:
-			opt.mode = parse_choice("--mode", optarg, mode_names, MODES);
+			opt.mode = gmem_choice("--mode", optarg, mode_names, MODES);
 			break;
 		case SEED:
-			opt.seed = parse_number("--seed", optarg, 0, UINT64_MAX);
+			opt.seed = gmem_number("--seed", optarg, 0, UINT64_MAX);
 			break;
 		case OPS:
-			opt.ops = parse_number("--ops", optarg, 1, 1000000000);
+			opt.ops = gmem_number("--ops", optarg, 1, 1000000000);
 			break;
 		case VCPUS:
-			opt.vcpus = parse_number("--vcpus", optarg, 1, MAX_VCPUS);
+			opt.vcpus = gmem_number("--vcpus", optarg, 1, MAX_VCPUS);
 			break;
 		case SIZE:
-			opt.size = parse_number("--size", optarg, PAGE_SIZE, SZ_1G);
+			opt.size = gmem_number("--size", optarg, PAGE_SIZE, SZ_1G);
 			if (opt.size % PAGE_SIZE)
-				usage_error("--size: %s is not a multiple of 4K", optarg);
+				gmem_usage_error("--size: %s is not a multiple of 4K", optarg);
 			break;
 		case VERIFY:
-			opt.verify_every = parse_number("--verify-every", optarg, 1, UINT32_MAX);
+			opt.verify_every = gmem_number("--verify-every", optarg, 1, UINT32_MAX);
 			break;
 		case LEAK:
-			opt.leak_bound = parse_number("--leak-bound", optarg, 0, UINT64_MAX);
+			opt.leak_bound = gmem_number("--leak-bound", optarg, 0, UINT64_MAX);
 			break;
 		case EXPECT:
-			opt.expect_order = parse_number("--expect-order", optarg, 0, MAX_ORDER);
+			opt.expect_order = gmem_number("--expect-order", optarg, 0, MAX_ORDER);
 			break;
 		case BREAK:
-			opt.breakage = parse_choice("--break", optarg, breakage_names,
-						    ARRAY_SIZE(breakage_names));
+			opt.breakage = gmem_choice("--break", optarg, breakage_names,
+						   ARRAY_SIZE(breakage_names));
 			break;
 		case 'v':
 			opt.verbose = true;
@@ -1865,10 +1826,10 @@ static void parse_options(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		usage_error("unexpected '%s'", argv[optind]);
+		gmem_usage_error("unexpected '%s'", argv[optind]);
 	least = opt.vcpus > 1 ? opt.vcpus * RUN_PAGES * PAGE_SIZE : PAGE_SIZE;
 	if (opt.size < least)
-		usage_error("--size: %u vCPUs need at least %luK", opt.vcpus, least / 1024);
+		gmem_usage_error("--size: %u vCPUs need at least %luK", opt.vcpus, least / 1024);
 }
 
 static void require_kernel(void)

@@ -40,6 +40,7 @@
 #include <linux/sizes.h>
 
 #include "gmem_guest.h"
+#include "gmem_options.h"
 #include "test_util.h"
 
 #define MAX_VMS			64
@@ -201,14 +202,6 @@ static void __printf(1, 2) complain(const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "gmem_workload: %s\n", text);
-}
-
-static u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
 static u64 next_random(struct vcpu_thread *t)
@@ -712,7 +705,7 @@ static void check_all(struct vcpu_thread *t, struct area *area)
 static void *vcpu_main(void *arg)
 {
 	struct vcpu_thread *t = arg;
-	u64 end = opt.seconds ? now_ns() + opt.seconds * 1000000000ULL : 0;
+	u64 end = opt.seconds ? gmem_now_ns() + opt.seconds * 1000000000ULL : 0;
 	struct area *area;
 	u64 n;
 	int i;
@@ -721,7 +714,7 @@ static void *vcpu_main(void *arg)
 		if (area->nr && (area->plain || opt.start_private))
 			guest_fill(t, area, 0, area->nr);
 
-	for (n = 0; !READ_ONCE(shared->stop) && (end ? now_ns() < end : n < opt.ranges); n++)
+	for (n = 0; !READ_ONCE(shared->stop) && (end ? gmem_now_ns() < end : n < opt.ranges); n++)
 		step(t, n);
 
 	for (i = 0; i < ARRAY_SIZE(t->areas); i++)
@@ -859,7 +852,7 @@ static void vm_main(u32 index)
 	state->ready = true;
 	wait_sem(&shared->start);
 
-	start = now_ns();
+	start = gmem_now_ns();
 	if (opt.start_private)
 		start_private();
 	for (i = 0; i < opt.vcpus; i++)
@@ -868,7 +861,7 @@ static void vm_main(u32 index)
 		kvm_pthread_join(vcpu_threads[i].thread, NULL);
 		add_counts(&state->counts, &vcpu_threads[i].counts);
 	}
-	state->ns = now_ns() - start;
+	state->ns = gmem_now_ns() - start;
 	state->done = true;
 
 	wait_sem(&shared->finish);
@@ -1058,11 +1051,11 @@ static int run(void)
 	}
 	wait_all(false);
 	write_ready_file("running");
-	start = now_ns();
+	start = gmem_now_ns();
 	for (i = 0; i < opt.vms; i++)
 		sem_post(&shared->start);
 	wait_all(true);
-	ns = now_ns() - start;
+	ns = gmem_now_ns() - start;
 
 	for (i = 0; i < opt.vms; i++)
 		add_counts(&sum, &shared->vm[i].counts);
@@ -1070,8 +1063,9 @@ static int run(void)
 
 	if (opt.hold) {
 		write_ready_file("held");
-		start = now_ns();
-		while (!READ_ONCE(shared->stop) && (now_ns() - start) / 1000000000ULL < opt.hold) {
+		start = gmem_now_ns();
+		while (!READ_ONCE(shared->stop) &&
+		       gmem_now_ns() - start < opt.hold * 1000000000ULL) {
 			check_vms();
 			nap();
 		}
@@ -1148,42 +1142,6 @@ static void print_help(void)
 	     "  gmem_workload -v 3 --policy mine --hold 60 --ready-file /tmp/ready &");
 }
 
-static void __printf(1, 2) __noreturn usage_error(const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	complain("%s; see --help", text);
-	exit(2);
-}
-
-static u64 parse_number(const char *name, const char *s, u64 least, u64 most)
-{
-	u64 v;
-
-	if (!gmem_parse_u64(s, &v))
-		usage_error("%s: '%s' is not a number", name, s);
-	if (v < least || v > most)
-		usage_error("%s: %s is not from %lu to %lu", name, s, least, most);
-	return v;
-}
-
-static int parse_choice(const char *name, const char *s, const char * const *names, int nr)
-{
-	char all[128] = "";
-	int i;
-
-	for (i = 0; i < nr; i++) {
-		if (!strcmp(s, names[i]))
-			return i;
-		strcat(strcat(all, " "), names[i]);
-	}
-	usage_error("%s: '%s' is none of%s", name, s, all);
-}
-
 static void parse_options(int argc, char **argv)
 {
 	enum { PUNCH = 256, NO_PUNCH, OTHER_THREAD, SEED, POLICY, HOLD, READY_FILE, BREAK };
@@ -1213,29 +1171,29 @@ static void parse_options(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "v:c:p:s:n:t:e:jh", options, NULL)) != -1) {
 		switch (c) {
 		case 'v':
-			opt.vms = parse_number("--vms", optarg, 1, MAX_VMS);
+			opt.vms = gmem_number("--vms", optarg, 1, MAX_VMS);
 			break;
 		case 'c':
-			opt.vcpus = parse_number("--vcpus", optarg, 1, MAX_VCPUS);
+			opt.vcpus = gmem_number("--vcpus", optarg, 1, MAX_VCPUS);
 			break;
 		case 'p':
-			opt.pattern = parse_choice("--pattern", optarg, pattern_names,
-						   ARRAY_SIZE(pattern_names));
+			opt.pattern = gmem_choice("--pattern", optarg, pattern_names,
+						  ARRAY_SIZE(pattern_names));
 			break;
 		case 's':
-			opt.size = parse_number("--size", optarg, PAGE_SIZE, MAX_RANGE);
+			opt.size = gmem_number("--size", optarg, PAGE_SIZE, MAX_RANGE);
 			if (opt.size % PAGE_SIZE)
-				usage_error("--size: %s is not a multiple of 4K", optarg);
+				gmem_usage_error("--size: %s is not a multiple of 4K", optarg);
 			break;
 		case 'n':
-			opt.ranges = parse_number("--count", optarg, 1, 1000000000);
+			opt.ranges = gmem_number("--count", optarg, 1, 1000000000);
 			break;
 		case 't':
-			opt.seconds = parse_number("--time", optarg, 1, 1000000);
+			opt.seconds = gmem_number("--time", optarg, 1, 1000000);
 			break;
 		case 'e':
-			opt.exit = parse_choice("--exit", optarg, exit_names,
-						ARRAY_SIZE(exit_names));
+			opt.exit = gmem_choice("--exit", optarg, exit_names,
+					       ARRAY_SIZE(exit_names));
 			break;
 		case PUNCH:
 			opt.punch = true;
@@ -1247,23 +1205,23 @@ static void parse_options(int argc, char **argv)
 			opt.punch = false;
 			break;
 		case SEED:
-			opt.seed = parse_number("--seed", optarg, 0, UINT64_MAX);
+			opt.seed = gmem_number("--seed", optarg, 0, UINT64_MAX);
 			break;
 		case POLICY:
 			if (strlen(optarg) >= GMEM_POLICY_NAME_LEN)
-				usage_error("--policy: names have at most %d characters",
-					    GMEM_POLICY_NAME_LEN - 1);
+				gmem_usage_error("--policy: names have at most %d characters",
+						 GMEM_POLICY_NAME_LEN - 1);
 			opt.policy = optarg;
 			break;
 		case HOLD:
-			opt.hold = parse_number("--hold", optarg, 0, 1000000);
+			opt.hold = gmem_number("--hold", optarg, 0, 1000000);
 			break;
 		case READY_FILE:
 			opt.ready_file = optarg;
 			break;
 		case BREAK:
-			opt.breakage = parse_choice("--break", optarg, breakages,
-						    ARRAY_SIZE(breakages));
+			opt.breakage = gmem_choice("--break", optarg, breakages,
+						   ARRAY_SIZE(breakages));
 			break;
 		case 'j':
 			opt.json = true;
@@ -1277,7 +1235,7 @@ static void parse_options(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		usage_error("unexpected '%s'", argv[optind]);
+		gmem_usage_error("unexpected '%s'", argv[optind]);
 }
 
 static void check_options(void)
@@ -1294,17 +1252,18 @@ static void check_options(void)
 		break;
 	case PATTERN_2M:
 		if (opt.size && opt.size != SZ_2M)
-			usage_error("--size: pattern 2m has ranges of 2M");
+			gmem_usage_error("--size: pattern 2m has ranges of 2M");
 		opt.size = SZ_2M;
 		break;
 	case PATTERN_ACCEPT:
 		if (opt.exit != EXIT_HYPERCALL)
-			usage_error("--exit: memory is accepted by hypercall only");
+			gmem_usage_error("--exit: memory is accepted by hypercall only");
 		if (opt.seconds)
-			usage_error("--time: accept ends when all is accepted; use --count");
+			gmem_usage_error("--time: accept ends when all is accepted; use --count");
 		opt.size = opt.size ?: SZ_4M;
 		if (opt.ranges > AREAS_MAX / opt.size / opt.vcpus)
-			usage_error("--count: %lu ranges to accept are more than 128G", opt.ranges);
+			gmem_usage_error("--count: %lu ranges to accept are more than 128G",
+					 opt.ranges);
 		opt.private_size = align_up(opt.ranges * opt.size, SZ_2M);
 		opt.start_private = false;
 		break;
@@ -1326,8 +1285,8 @@ static void check_options(void)
 	if (f)
 		fclose(f);
 	if (need > available)
-		usage_error("this needs up to %lu MiB of memory, and there are %lu MiB",
-			    need >> 20, available >> 20);
+		gmem_usage_error("this needs up to %lu MiB of memory, and there are %lu MiB",
+				 need >> 20, available >> 20);
 }
 
 static void require_kernel(void)
