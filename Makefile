@@ -18,7 +18,7 @@ help: ## these lines
 	@echo "  T=REGEX          only these tests (make test)            FULL=1  the long ones too"
 	@echo '  ARGS="..."       options of scripts/bench, check, check-patches (ARGS=--help lists them)'
 
-demo: kernel tools image ## build all, boot it, load a policy, watch VMs convert memory
+demo: kernel tools image ## build all, boot it, load a policy, trace VMs that convert memory, draw it
 	@scripts/demo
 
 test: kernel tools image ## build all, boot it, run the tests
