@@ -26,7 +26,12 @@
  * and loaded by "gmem-policy load ./mine.bpf.o --set zero_early=false". What each op is told and
  * may decide is in the kernel's include/linux/gmem_policy.h and
  * Documentation/virt/kvm/gmem/policy.rst. Contexts and enums come with vmlinux.h; what is a macro
- * in the kernel is defined here.
+ * in the kernel is defined here. vmlinux.h also has the kfunc that any op may call:
+ *
+ *	int gmem_pool_want(u32 small_mb, u32 large_mb);
+ *
+ * It changes what GMEM_POOLS() (below) said when the policy was loaded, and returns 0, or -ENOENT
+ * if the policy is not attached, or not any more.
  */
 #ifndef __GMEM_POLICY_BPF_H
 #define __GMEM_POLICY_BPF_H
@@ -48,6 +53,9 @@
 
 #define GMEM_PAGE_SHIFT		12
 #define GMEM_MB_PAGES(mb)	((__u64)(mb) << (20 - GMEM_PAGE_SHIFT))
+
+/* The part of what a pool may have below which it is filled again, in percent. */
+#define GMEM_POOL_LOW_PERCENT	75
 
 /* A block: what KVM can map at once, and the largest folio. 2M. */
 #define GMEM_BLOCK_ORDER	9
@@ -90,7 +98,8 @@
 
 /*
  * The policy: its name, what it is for in a few words, and GMEM_USE() of each op that it has; with
- * .flags = GMEM_POLICY_LARGE if its alloc decides orders.
+ * .flags = GMEM_POLICY_LARGE if its alloc decides orders. (If it does so only while a bool tunable
+ * called "large" is true, "--set large=false" takes the flag away.)
  */
 #define GMEM_USE(op)	.op = (void *)op_##op
 #define GMEM_POLICY(policy, about, ...)						\
@@ -100,5 +109,25 @@
 		.name = #policy,						\
 		__VA_ARGS__							\
 	}
+
+/*
+ * In GMEM_POLICY(): zeroed memory that is to be ready on each node, MiB of single pages and of
+ * blocks. The operator sees and sets it as the tunables pool_small_mb, pool_large_mb,
+ * pool_low_percent and pool_rate_mb. GMEM_POOLS(0, 0): none, unless the operator wants some.
+ */
+#define GMEM_POOLS(small_mb, large_mb)						\
+	.pool_small_mb = small_mb,						\
+	.pool_large_mb = large_mb,						\
+	.pool_low_percent = GMEM_POOL_LOW_PERCENT
+
+/* Pages that can be added to an object until it has @mb MiB; 0 MiB: no limit. */
+static __always_inline __u64 gmem_pages_below(const struct gmem_info *obj, __u32 mb)
+{
+	__u64 limit = (__u64)mb << 20;
+
+	if (!limit)
+		return ~0ULL;
+	return obj->resident < limit ? (limit - obj->resident) >> GMEM_PAGE_SHIFT : 0;
+}
 
 #endif /* __GMEM_POLICY_BPF_H */

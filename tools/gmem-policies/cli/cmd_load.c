@@ -40,6 +40,18 @@ static int check_flags(__u32 flags, __u64 cgroup)
 	return 0;
 }
 
+/*
+ * A policy that decides orders only if its tunable "large" says so is not made to pay for finding
+ * out which fit when it does not.
+ */
+static void large_if_wanted(struct object *object)
+{
+	const struct value *large = value_find(&object->tunables, "large");
+
+	if (large && large->size == sizeof(bool) && !*(bool *)large->data)
+		object->flags &= ~FLAG_LARGE;
+}
+
 static int open_policy(struct object *object, const char *name)
 {
 	char *path, base[256];
@@ -58,6 +70,8 @@ static int open_policy(struct object *object, const char *name)
 
 	for (i = 0; i < opt.nr_sets && !ret; i++)
 		ret = values_set(&object->tunables, fmt("policy '%s'", object->name), opt.sets[i]);
+	if (!ret)
+		large_if_wanted(object);
 	return ret;
 }
 
@@ -412,7 +426,8 @@ int cmd_replace(void)
 		goto out;
 	}
 
-	object_scope(&object, old->flags, old->cgroup_id);
+	object_scope(&object, (old->flags & ~FLAG_LARGE) | (object.flags & FLAG_LARGE),
+		     old->cgroup_id);
 	ret = object_load(&object);
 	if (!ret)
 		ret = opt.dry_run ? dry_run(&object, old) : swap(&object, old);

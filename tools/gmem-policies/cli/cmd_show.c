@@ -152,7 +152,11 @@ static void show_obj(const struct kern *kern, const struct obj_rec *obj)
 		printf("  ahead      %llu of %llu pages asked for were allocated\n",
 		       obj->prealloc_done, obj->prealloc_asked);
 	if (obj->ahead_total)
-		printf("  populating %llu of %llu pages done\n", obj->ahead_done, obj->ahead_total);
+		printf("  populating %llu of %llu pages done, %s/s\n", obj->ahead_done,
+		       obj->ahead_total, fmt_size(ahead_rate(obj)));
+	if (obj->zeroed[ZEROED_POOL] || obj->pool_misses || obj->recycled)
+		printf("  pools      %s taken, %llu folios were not there; %llu pages recycled\n",
+		       fmt_size(obj->zeroed[ZEROED_POOL]), obj->pool_misses, obj->recycled);
 	if (obj->fallbacks || obj->splits || obj->splits_failed || obj->rebuilds ||
 	    obj->rebuilds_failed)
 		printf("  large      %llu smaller for want of memory; %llu splits, %llu failed; %llu rebuilds, %llu failed\n",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* gmem-policy status: what is loaded, and every object with what decides for it. */
+/* gmem-policy status: what is loaded, what pools hold, and who decides for every object. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +11,16 @@ static const char *ahead_text(const struct obj_rec *obj)
 {
 	if (!obj->ahead_total)
 		return "";
-	return fmt(", populating: %llu %% of %s", obj->ahead_done * 100 / obj->ahead_total,
-		   fmt_size(obj->ahead_total * sysconf(_SC_PAGESIZE)));
+	return fmt(", populating: %llu %% of %s, %s/s", obj->ahead_done * 100 / obj->ahead_total,
+		   fmt_size(obj->ahead_total * sysconf(_SC_PAGESIZE)), fmt_size(ahead_rate(obj)));
+}
+
+static const char *pool_text(const struct obj_rec *obj)
+{
+	if (!obj->zeroed[ZEROED_POOL] && !obj->pool_misses)
+		return "";
+	return fmt(", %s from pools, %llu misses", fmt_size(obj->zeroed[ZEROED_POOL]),
+		   obj->pool_misses);
 }
 
 #define INDENT	13
@@ -102,8 +110,9 @@ void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *ob
 		table_row(t, fmt("%llu", obj->id), fmt("%u", obj->tgid),
 			  process_name(obj->tgid, comm, sizeof(comm)), fmt_size(obj->size),
 			  fmt_size(obj->resident), fmt_size(huge_bytes(obj)),
-			  fmt("%s%s%s%s", obj_scope(kern, obj), obj->shadow_id ? ", shadow " : "",
-			      obj->shadow_id ? obj->shadow : "", ahead_text(obj)));
+			  fmt("%s%s%s%s%s", obj_scope(kern, obj),
+			      obj->shadow_id ? ", shadow " : "", obj->shadow_id ? obj->shadow : "",
+			      ahead_text(obj), pool_text(obj)));
 	}
 	table_print(t);
 }
@@ -118,6 +127,7 @@ static void print_status(const struct kern *kern)
 	}
 	if (!kern->nr_policies)
 		printf("no policy is loaded\n\n");
+	print_pools(kern);
 	if (kern->nr_objs)
 		print_objs(kern, NULL, 0);
 	else
@@ -144,6 +154,7 @@ int cmd_status(void)
 		for (i = 0; i < kern.nr_policies; i++)
 			json_object_array_add(list, policy_json(&kern, &kern.policies[i]));
 		json_object_object_add(root, "policies", list);
+		json_object_object_add(root, "pools", pools_json(&kern));
 		list = json_object_new_array();
 		for (i = 0; i < kern.nr_objs; i++)
 			json_object_array_add(list, obj_json(&kern, &kern.objs[i]));

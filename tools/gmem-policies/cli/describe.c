@@ -2,12 +2,13 @@
 /* Policies and objects, for people and as JSON. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gmem-policy.h"
 
 const char *const scope_names[SCOPE_MAX] = { "builtin", "enforced", "named", "cgroup", "global" };
 const char *const op_names[REC_OPS] = { "alloc", "prealloc", "convert", "free" };
-const char *const zeroed_names[REC_ZEROED] = { "first_use", "alloc", "ahead", "free" };
+const char *const zeroed_names[REC_ZEROED] = { "first_use", "alloc", "ahead", "free", "pool" };
 
 static const struct {
 	__u32 flag;
@@ -85,6 +86,14 @@ void policy_load(const struct kern *kern, const struct policy_rec *rec, int *obj
 		if (j == i)
 			(*procs)++;
 	}
+}
+
+/* How fast background work of an object goes, bytes/s. */
+__u64 ahead_rate(const struct obj_rec *obj)
+{
+	__u64 ns = boottime_ns() - obj->ahead_began;
+
+	return obj->ahead_began && ns ? obj->ahead_done * sysconf(_SC_PAGESIZE) * 1e9 / ns : 0;
 }
 
 /* The effective policy of an object, and why it is. */
@@ -217,6 +226,8 @@ json_object *obj_json(const struct kern *kern, const struct obj_rec *obj)
 	json_num(o, "clamps", obj->clamps);
 	json_num(o, "scrub_failed", obj->scrub_failed);
 	json_num(o, "quiet_dropped", obj->quiet_dropped);
+	json_num(o, "pool_misses", obj->pool_misses);
+	json_num(o, "recycled", obj->recycled);
 	json_num(o, "fallbacks", obj->fallbacks);
 	json_num(o, "splits", obj->splits);
 	json_num(o, "splits_failed", obj->splits_failed);
@@ -228,6 +239,7 @@ json_object *obj_json(const struct kern *kern, const struct obj_rec *obj)
 	json_num(part, "done_pages", obj->prealloc_done);
 	json_num(part, "background_total", obj->ahead_total);
 	json_num(part, "background_done", obj->ahead_done);
+	json_num(part, "background_bytes_per_s", ahead_rate(obj));
 	json_object_object_add(o, "ahead", part);
 	return o;
 }

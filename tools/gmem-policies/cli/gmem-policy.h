@@ -22,6 +22,9 @@
 #define OBJ_SHARED	BIT(1)
 #define OBJ_HW_OWNED	BIT(2)
 
+/* Of what is zeroed: what came from pools. */
+#define ZEROED_POOL	4
+
 /* More exit codes. */
 enum {
 	EXIT_TRIPPED	= 3,
@@ -84,6 +87,8 @@ struct kern {
 	int nr_policies;
 	struct obj_rec *objs;
 	int nr_objs;
+	struct pool_rec *pools;
+	int nr_pools;
 };
 
 int kern_supported(void);
@@ -107,6 +112,7 @@ json_object *policy_json(const struct kern *kern, const struct policy_rec *rec);
 json_object *obj_json(const struct kern *kern, const struct obj_rec *obj);
 json_object *loader_json(const struct policy_rec *rec);
 const char *obj_scope(const struct kern *kern, const struct obj_rec *obj);
+__u64 ahead_rate(const struct obj_rec *obj);
 void policy_load(const struct kern *kern, const struct policy_rec *rec, int *objs, int *procs,
 		 __u64 *bytes);
 
@@ -140,6 +146,10 @@ int wait_settled(__u64 policy_id, double timeout);
 int wait_attached(const char *name, __u32 map_id, struct policy_rec *rec, double timeout);
 double now_s(void);
 
+/* The member of a struct that has @name; NULL if it has none. */
+const struct btf_member *find_member(const struct btf *btf, const struct btf_type *t,
+				     const char *name);
+
 /* values.c: tunables and counters, by BTF */
 struct value {
 	const char *name;
@@ -149,6 +159,7 @@ struct value {
 	void *data;
 	void *initial;
 	size_t size;
+	__u64 max;		/* 0: what the type holds */
 };
 
 struct values {
@@ -158,11 +169,20 @@ struct values {
 
 int values_add(struct values *values, const struct btf *btf, const char *section, const char *tag,
 	       void *data, size_t size);
+int value_add(struct values *values, const struct btf *btf, __u32 type, const char *name,
+	      const char *meaning, void *data, size_t size);
+const struct value *value_find(const struct values *values, const char *name);
 int values_set(struct values *values, const char *what, const char *assignment);
 void values_free(struct values *values);
 char *values_text(const struct values *values, bool current);
 json_object *values_json(const struct values *values, bool defaults);
 const char *value_text(const struct value *value);
+
+/* pools.c: pools of zeroed memory */
+int pool_tunables(struct values *values, const struct btf *btf, const struct btf_type *ops,
+		  void *data);
+void print_pools(const struct kern *kern);
+json_object *pools_json(const struct kern *kern);
 
 /* live.c: tunables and counters of a policy that is loaded */
 struct live {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Iterators over gmem policies and gmem objects: one record for each. */
+/* Iterators over gmem policies, gmem objects and gmem pools: one record for each. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -12,6 +12,7 @@ char _license[] SEC("license") = "GPL";
 /* Too large for the stack. Only the process that loaded the programs runs them, one at a time. */
 struct policy_rec policy_rec;
 struct obj_rec obj_rec;
+struct pool_rec pool_rec;
 
 SEC("iter/gmem_policy")
 int dump_policy(struct bpf_iter__gmem_policy *ctx)
@@ -48,6 +49,11 @@ int dump_policy(struct bpf_iter__gmem_policy *ctx)
 	return 0;
 }
 
+/* Kernels before it have no such member. */
+struct gmem_obj_report___began {
+	__u64 ahead_began;
+} __attribute__((preserve_access_index));
+
 static void note_cgroups(struct gmem_obj *obj, struct obj_rec *rec)
 {
 	const __u32 self = bpf_core_field_offset(struct cgroup, self);
@@ -67,6 +73,7 @@ SEC("iter/gmem_obj")
 int dump_obj(struct bpf_iter__gmem_obj *ctx)
 {
 	struct gmem_obj_report *report = ctx->report;
+	struct gmem_obj_report___began *began;
 	struct gmem_obj *obj = ctx->obj;
 	struct obj_rec *rec = &obj_rec;
 
@@ -83,6 +90,9 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	bpf_core_read(&rec->folios, sizeof(rec->folios), &report->resident.folios);
 	rec->ahead_total = report->ahead_total;
 	rec->ahead_done = report->ahead_done;
+	began = (void *)report;
+	if (bpf_core_field_exists(began->ahead_began))
+		rec->ahead_began = began->ahead_began;
 	bpf_core_read(&rec->zeroed, sizeof(rec->zeroed), &obj->stats.zeroed);
 	rec->decisions = obj->stats.decisions.counter;
 	rec->fits = obj->stats.fits.counter;
@@ -92,6 +102,8 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	rec->prealloc_done = obj->stats.prealloc_done.counter;
 	rec->scrub_failed = obj->stats.scrub_failed.counter;
 	rec->quiet_dropped = obj->stats.quiet_dropped.counter;
+	rec->pool_misses = obj->stats.pool_misses.counter;
+	rec->recycled = obj->stats.recycled.counter;
 	rec->fallbacks = obj->stats.fallbacks.counter;
 	rec->splits = obj->stats.splits.counter;
 	rec->splits_failed = obj->stats.splits_failed.counter;
@@ -104,6 +116,32 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	BPF_CORE_READ_STR_INTO(&rec->asked_name, obj, asked_name);
 	BPF_CORE_READ_STR_INTO(&rec->policy, report, policy);
 	BPF_CORE_READ_STR_INTO(&rec->shadow, report, shadow);
+
+	bpf_seq_write(ctx->meta->seq, rec, sizeof(*rec));
+	return 0;
+}
+
+SEC("iter/gmem_pool")
+int dump_pool(struct bpf_iter__gmem_pool *ctx)
+{
+	struct gmem_pool_report *pool = ctx->pool;
+	struct pool_rec *rec = &pool_rec;
+
+	if (!pool)
+		return 0;
+
+	rec->ready = pool->ready;
+	rec->dirty = pool->dirty;
+	rec->low = pool->low;
+	rec->high = pool->high;
+	rec->taken = pool->stats.taken;
+	rec->missed = pool->stats.missed;
+	rec->filled = pool->stats.filled;
+	rec->recycled = pool->stats.recycled;
+	rec->given_back = pool->stats.given_back;
+	rec->nid = pool->nid;
+	rec->order = pool->order;
+	rec->rate_mb = pool->rate_mb;
 
 	bpf_seq_write(ctx->meta->seq, rec, sizeof(*rec));
 	return 0;

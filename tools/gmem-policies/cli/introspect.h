@@ -6,7 +6,7 @@
 #define REC_NAME_LEN	32
 #define REC_ORDERS	19
 #define REC_OPS		4
-#define REC_ZEROED	4
+#define REC_ZEROED	5
 #define REC_CGROUPS	32
 
 struct policy_rec {
@@ -42,6 +42,7 @@ struct obj_rec {
 	__u64 folios[REC_ORDERS];
 	__u64 ahead_total;
 	__u64 ahead_done;
+	__u64 ahead_began;
 	__u64 zeroed[REC_ZEROED];
 	__u64 decisions;
 	__u64 fits;
@@ -51,6 +52,8 @@ struct obj_rec {
 	__u64 prealloc_done;
 	__u64 scrub_failed;
 	__u64 quiet_dropped;
+	__u64 pool_misses;
+	__u64 recycled;
 	__u64 fallbacks;
 	__u64 splits;
 	__u64 splits_failed;
@@ -64,6 +67,22 @@ struct obj_rec {
 	char asked_name[REC_NAME_LEN];
 	char policy[REC_NAME_LEN];
 	char shadow[REC_NAME_LEN];
+};
+
+struct pool_rec {
+	__u64 ready;
+	__u64 dirty;
+	__u64 low;
+	__u64 high;
+	__u64 taken;
+	__u64 missed;
+	__u64 filled;
+	__u64 recycled;
+	__u64 given_back;
+	__u32 nid;
+	__u32 order;
+	__u32 rate_mb;
+	__u32 reserved;
 };
 
 #endif /* __INTROSPECT_H */

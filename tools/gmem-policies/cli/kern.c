@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What the kernel says about policies and objects: the iterators of introspect.bpf.c, read whole.
+ * What the kernel says about policies, objects and pools: the iterators of introspect.bpf.c, read
+ * whole.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,6 +114,9 @@ int kern_read(struct kern *kern)
 {
 	if (kern_read_policies(kern))
 		return -1;
+	if (kern_iterate(skel->links.dump_pool, (void **)&kern->pools, &kern->nr_pools,
+			 sizeof(*kern->pools)))
+		return -1;
 	return kern_iterate(skel->links.dump_obj, (void **)&kern->objs, &kern->nr_objs,
 			    sizeof(*kern->objs));
 }
@@ -121,6 +125,7 @@ void kern_free(struct kern *kern)
 {
 	free(kern->policies);
 	free(kern->objs);
+	free(kern->pools);
 	memset(kern, 0, sizeof(*kern));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Tunables and counters of a policy that is loaded. Its struct_ops map tells its programs, those
- * tell their maps, and those have BTF.
+ * Tunables and counters of a policy that is loaded. Its struct_ops map tells its programs and what
+ * it wants in pools, the programs tell their maps, and those have BTF.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -48,29 +48,35 @@ static void prog_maps(__u32 prog_id, struct ids *maps)
 	close(fd);
 }
 
-/* The kernel keeps the ids of the programs where the struct has the ops. */
-static void ops_progs(__u32 map_id, struct ids *progs)
+/*
+ * The kernel keeps the ids of the programs where the struct has the ops. Its other members (*@data)
+ * are as they were loaded. Returns the type of the struct; NULL if it cannot be read.
+ */
+static const struct btf_type *ops_read(__u32 map_id, struct ids *progs, struct live *live,
+				       char **data)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
 	int fd = bpf_map_get_fd_by_id(map_id);
-	const struct btf_type *ops, *wrap;
+	const struct btf_type *ops = NULL, *wrap;
 	const struct btf_member *m;
 	struct bpf_map_info info = {};
-	__u32 len = sizeof(info), zero = 0, data_off, i;
-	char *value = NULL;
+	__u32 len = sizeof(info), zero = 0, i;
+	char *value;
 	int id, wrap_id;
 
+	live->btf[live->nr_btf++] = btf;
 	if (!btf || fd < 0 || bpf_map_get_info_by_fd(fd, &info, &len))
 		goto out;
 	id = btf__find_by_name_kind(btf, "gmem_policy_ops", BTF_KIND_STRUCT);
 	wrap_id = btf__find_by_name_kind(btf, "bpf_struct_ops_gmem_policy_ops", BTF_KIND_STRUCT);
 	value = calloc(1, info.value_size);
+	live->data[live->nr_data++] = value;
 	if (!value || id < 0 || wrap_id < 0 || bpf_map_lookup_elem(fd, &zero, value))
 		goto out;
 
 	wrap = btf__type_by_id(btf, wrap_id);
 	ops = btf__type_by_id(btf, id);
-	data_off = btf_members(wrap)[btf_vlen(wrap) - 1].offset / 8;
+	*data = value + btf_members(wrap)[btf_vlen(wrap) - 1].offset / 8;
 	m = btf_members(ops);
 	for (i = 0; i < btf_vlen(ops); i++, m++) {
 		const struct btf_type *t = btf__type_by_id(btf, m->type);
@@ -78,15 +84,14 @@ static void ops_progs(__u32 map_id, struct ids *progs)
 
 		if (!btf_is_ptr(t))
 			continue;
-		memcpy(&prog_id, value + data_off + m->offset / 8, sizeof(prog_id));
+		memcpy(&prog_id, *data + m->offset / 8, sizeof(prog_id));
 		if (prog_id)
 			note_id(progs, prog_id);
 	}
 out:
-	free(value);
-	btf__free(btf);
 	if (fd >= 0)
 		close(fd);
+	return ops;
 }
 
 static struct btf *live_btf(struct live *live, __u32 id)
@@ -144,14 +149,18 @@ out:
 void live_read(const struct policy_rec *rec, struct live *live)
 {
 	struct ids progs = {}, maps = {};
+	const struct btf_type *ops;
 	unsigned int i;
+	char *data;
 
 	memset(live, 0, sizeof(*live));
-	ops_progs(rec->map_id, &progs);
+	ops = ops_read(rec->map_id, &progs, live, &data);
 	for (i = 0; i < progs.nr; i++)
 		prog_maps(progs.id[i], &maps);
 	for (i = 0; i < maps.nr; i++)
 		map_values(maps.id[i], live);
+	if (ops)
+		pool_tunables(&live->tunables, live->btf[0], ops, data);
 }
 
 void live_free(struct live *live)

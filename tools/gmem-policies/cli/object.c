@@ -147,8 +147,8 @@ static const struct btf_type *ops_type(const struct btf *btf)
 	return id > 0 ? btf__type_by_id(btf, id) : NULL;
 }
 
-static const struct btf_member *find_member(const struct btf *btf, const struct btf_type *t,
-					    const char *name)
+const struct btf_member *find_member(const struct btf *btf, const struct btf_type *t,
+				     const char *name)
 {
 	const struct btf_member *m = btf_members(t);
 	__u32 i;
@@ -261,7 +261,8 @@ static int object_ops(struct object *object)
 	object->abi = *abi;
 	bpf_object__for_each_program(prog, object->obj)
 		object->sleepable |= !strncmp(bpf_program__section_name(prog), "struct_ops.s", 12);
-	return 0;
+	return pool_tunables(&object->tunables, object->btf, ops_type(object->btf),
+			     bpf_map__initial_value(object->map, &(size_t){ 0 }));
 }
 
 int object_open(struct object *object, const char *path)

@@ -80,6 +80,42 @@ static const char *find_tag(const struct btf *btf, __u32 var, const char *kind)
 	return NULL;
 }
 
+int value_add(struct values *values, const struct btf *btf, __u32 type, const char *name,
+	      const char *meaning, void *data, size_t size)
+{
+	struct value *v = realloc(values->v, (values->nr + 1) * sizeof(*v));
+
+	if (!v)
+		return fail(ENOMEM, "out of memory");
+	values->v = v;
+	v += values->nr;
+	*v = (struct value) {
+		.name = name,
+		.meaning = meaning,
+		.btf = btf,
+		.type = type,
+		.data = data,
+		.initial = malloc(size),
+		.size = size,
+	};
+	if (!v->initial)
+		return fail(ENOMEM, "out of memory");
+	memcpy(v->initial, data, size);
+	values->nr++;
+	return 0;
+}
+
+const struct value *value_find(const struct values *values, const char *name)
+{
+	int i;
+
+	for (i = 0; i < values->nr; i++) {
+		if (!strcmp(values->v[i].name, name))
+			return &values->v[i];
+	}
+	return NULL;
+}
+
 /*
  * Add the variables of @section. Counters must be tagged; a tunable that is not is taken for one if
  * it is "const volatile", so that a policy which does without gmem_policy.bpf.h can be tuned as
@@ -103,7 +139,6 @@ int values_add(struct values *values, const struct btf *btf, const char *section
 		const struct btf_type *t = btf__type_by_id(btf, var->type), *type;
 		const char *meaning = find_tag(btf, var->type, tag);
 		bool is_volatile = false;
-		struct value *v;
 
 		type = resolve(btf, t->type, &is_volatile);
 		if (!type || !usable(btf, type) || var->offset + var->size > size)
@@ -111,21 +146,9 @@ int values_add(struct values *values, const struct btf *btf, const char *section
 		if (!meaning && (strcmp(tag, "tunable") || !is_volatile))
 			continue;
 
-		v = realloc(values->v, (values->nr + 1) * sizeof(*v));
-		if (!v)
-			return fail(ENOMEM, "out of memory");
-		values->v = v;
-		v += values->nr++;
-		v->name = btf__name_by_offset(btf, t->name_off);
-		v->meaning = meaning ?: "";
-		v->btf = btf;
-		v->type = t->type;
-		v->data = (char *)data + var->offset;
-		v->size = var->size;
-		v->initial = malloc(v->size);
-		if (!v->initial)
-			return fail(ENOMEM, "out of memory");
-		memcpy(v->initial, v->data, v->size);
+		if (value_add(values, btf, t->type, btf__name_by_offset(btf, t->name_off),
+			      meaning ?: "", (char *)data + var->offset, var->size))
+			return -1;
 	}
 	return 0;
 }
@@ -293,7 +316,7 @@ static const char *set_int(const struct value *v, const struct btf_type *t, __u6
 			   const char *text)
 {
 	int width = v->size * 8;
-	__u64 max = width == 64 ? ~0ULL : (1ULL << width) - 1;
+	__u64 max = v->max ?: width == 64 ? ~0ULL : (1ULL << width) - 1;
 	__s64 smax = max >> 1, smin = -smax - 1, val;
 	char *end;
 
