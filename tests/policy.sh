@@ -4,7 +4,7 @@
 #
 # A test starts with no policy, no guest memory and nothing of BPF that another test left, and ends so.
 #   VMs      vm_new NAME [CGROUP]; vm NAME 'COMMANDS of gmem_vm'; fdinfo NAME KEY; vm_end, vm_kill NAME
-#   policies shipped_policies; load, replace, unload; counters by counted; status by js and pol
+#   policies shipped_policies; load, replace, unload; counters by counted; status by js, pol and pool
 #   events   trace_begin EVENT...; traced REGEX
 # shellcheck source=SCRIPTDIR/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -148,6 +148,14 @@ js() { gmem-policy status -j | jq -r "$1"; }
 pol() { gmem-policy show -j "$1" | jq -r ".policy | $2"; }
 # obj NAME FILTER: of the guest memory of VM NAME, as the iterator tells it
 obj() { gmem-policy show -j "${VM_PID[$1]}" | jq -r ".objects[-1] | $2"; }
+
+# pool NODE ORDER FIELD: of that pool
+pool() { js ".pools[] | select(.node == $1 and .order == $2).$3"; }
+# pools_are CONDITION: there are some, and for all of them it is true
+pools_are() { [ "$(js ".pools | length > 0 and all($1)")" = true ]; }
+FULL='.ready == .high'
+NONE='.ready + .dirty + .high == 0'
+export FULL NONE
 
 # policy_is VM POLICY SCOPE: in fdinfo
 policy_is() { fdinfo_is "$1" "policy=$2" "scope=$3"; }

@@ -44,7 +44,7 @@ fails 2 USAGE 'id of a policy' replace count --expect x
 fails 2 USAGE "no command 'lod'" help lod
 
 note 'what is not there: 1'
-fails 1 ENOENT 'no policy .nosuch.*There are: count, fault_around, huge, huge_adaptive, prealloc, scrub, zero_alloc' load nosuch
+fails 1 ENOENT 'no policy .nosuch.*There are: boot, count, fault_around, huge, huge_adaptive, prealloc, prezero, scrub, zero_alloc' load nosuch
 fails 1 ENOENT 'no file ./nosuch.bpf.o' load ./nosuch.bpf.o
 echo 'int main;' >"$TMP/text.bpf.o"
 fails 1 EINVAL 'text.bpf.o|no BPF object' load "$TMP/text.bpf.o" 2>/dev/null || fails 1 ENOEXEC 'no BPF object' load "$TMP/text.bpf.o"
@@ -64,12 +64,12 @@ fails 1 EINVAL 'is no name' load count --as "$(printf 'x%.0s' {1..32})"
 
 note 'tunables'
 fails 1 ENOENT "policy 'prealloc' has no tunable 'bogus'" load prealloc --set bogus=1
-for t in at_create at_bind at_convert background max_mb zero; do
+for t in at_create at_bind at_convert background max_mb zero from_pool pool_large_mb; do
 	assert_match "$(gmem-policy load prealloc --set bogus=1 2>&1 || :)" "$t +(bool|u32) +(true|false|0) +[a-z]" 'the list of tunables'
 done
 output=$(gmem-policy -j load prealloc --set bogus=1 || :)
 assert_eq "$(jq -r '.error.tunables | map(.name) | join(" ")' <<<"$output")" \
-	'at_create at_bind at_convert background max_mb zero' 'the list of tunables'
+	'at_create at_bind at_convert around_kb background max_mb zero from_pool pool_small_mb pool_large_mb pool_low_percent pool_rate_mb' 'the list of tunables'
 assert_eq "$(jq -c '.error.tunables[] | select(.name == "max_mb") | [.type, .default, (.meaning | length > 5)]' <<<"$output")" \
 	'["u32",0,true]' 'a tunable'
 fails 1 EINVAL 'max_mb=abc: it is a number' load prealloc --set max_mb=abc
@@ -84,6 +84,10 @@ fails 1 EINVAL '=1: it is written NAME=VALUE' load prealloc --set =1
 fails 1 EINVAL 'bogus.*it is one of none\|now\|background' load "$TESTBPF/census.bpf.o" --set how=bogus
 fails 1 EINVAL 'node=2147483648: it is from -2147483648 to 2147483647' load "$TESTBPF/hostile.bpf.o" --set node=2147483648
 fails 1 ENOENT 'no tunable' replace prealloc --set bogus=1
+fails 1 EINVAL 'pool_low_percent=101: it is from 0 to 100' load prezero --set pool_low_percent=101
+fails 1 EINVAL 'pool_large_mb=x: it is a number' load prezero --set pool_large_mb=x
+fails 1 EINVAL 'pool_large_mb=4294967296: it is from 0 to 4294967295' load prezero --set pool_large_mb=4294967296
+fails 1 ENOENT "'scrub' has no tunable 'pool_large_mb'" load scrub --set pool_large_mb=1
 mkdir "$TMP/empty"
 GMEM_POLICY_PATH=$TMP/empty fails 1 ENOENT 'GMEM_POLICY_PATH says where to look' load count
 

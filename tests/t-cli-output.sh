@@ -11,12 +11,15 @@ json() { gmem-policy -j "$@" >"$TMP/json" || die "gmem-policy -j $*: $(cat "$TMP
 
 note 'list'
 json list
-has '.schema == 1 and (.policies | map(.name)) == ["count", "fault_around", "huge", "huge_adaptive", "prealloc", "scrub", "zero_alloc"]'
+has '.schema == 1 and (.policies | map(.name)) == ["boot", "count", "fault_around", "huge", "huge_adaptive", "prealloc", "prezero", "scrub", "zero_alloc"]'
 has '.policies | all(.abi_version == 1 and (.about | length > 5) and (.file | test("^/.*\\.bpf\\.o$")))'
 has '[.policies[].tunables[]] | all(has("name", "type", "default", "meaning") and .meaning != "")' 2>/dev/null ||
 	has '[.policies[].tunables[]] | all(.name and .type and has("default") and .meaning != "")'
-assert_eq "$(gmem-policy list --names | tr '\n' ' ')" 'count fault_around huge huge_adaptive prealloc scrub zero_alloc ' 'list --names'
+assert_eq "$(gmem-policy list --names | tr '\n' ' ')" 'boot count fault_around huge huge_adaptive prealloc prezero scrub zero_alloc ' 'list --names'
 assert_match "$(gmem-policy list)" 'max_mb +u32 +0 +leave objects above' 'list'
+assert_match "$(gmem-policy list)" 'pool_large_mb +u32 +256 +zeroed folios of 2M' 'list, of what is wanted in pools'
+has '.policies[] | select(.name == "prezero").tunables | map(.name) | contains(["pool_small_mb", "pool_large_mb", "pool_low_percent", "pool_rate_mb"])'
+has '[.policies[] | select(.name == "count" or .name == "huge").tunables[].name | select(test("^pool_"))] == []'
 assert_eq "$(GMEM_POLICY_PATH=$TESTBPF gmem-policy list --names | grep -cx hostile)" 1 'GMEM_POLICY_PATH'
 
 note 'check'
@@ -37,6 +40,9 @@ assert_match "$(gmem-policy load zero_alloc --dry-run)" 'verifier +accepted.*Not
 cgroup elsewhere
 json load zero_alloc --dry-run --cgroup elsewhere
 has '.dry_run.objects == [] and .dry_run.scope == "/elsewhere"'
+json load prezero --dry-run --set pool_large_mb=512 --set pool_rate_mb=0x10
+has '[.dry_run.tunables[] | select(.name | test("^pool_")) | "\(.name)=\(.value)"] == ["pool_small_mb=32", "pool_large_mb=512", "pool_low_percent=75", "pool_rate_mb=16"]'
+assert_match "$(gmem-policy load prezero --dry-run --set pool_large_mb=512)" 'pool_large_mb +u32 +512 +zeroed folios' 'load --dry-run, of pools'
 assert_fails 1 gmem-policy load "$TESTBPF/bad_write.bpf.o" --dry-run
 assert_match "$output" 'may write its decisions' 'the verifier, with --dry-run'
 assert_eq "$(gmem-policy status --names)" '' 'what --dry-run attached'
@@ -47,7 +53,7 @@ note 'load, replace, status, show, unload'
 json load prealloc --set at_create=yes --set max_mb=7 --set background=off
 has '.schema == 1 and .loaded.name == "prealloc" and .loaded.state == "active" and .loaded.scope == "global" and .loaded.objects == 1'
 has '.loaded.loaded_by.uid == 0 and .loaded.loaded_by.comm == "gmem-policy" and .loaded.loaded_by.user == "root"'
-has '[.loaded.tunables[] | "\(.name)=\(.value)"] == ["at_create=true","at_bind=true","at_convert=true","background=false","max_mb=7","zero=true"]'
+has '[.loaded.tunables[] | "\(.name)=\(.value)"] == ["at_create=true","at_bind=true","at_convert=true","around_kb=0","background=false","max_mb=7","zero=true","from_pool=false","pool_small_mb=0","pool_large_mb=0","pool_low_percent=75","pool_rate_mb=0"]'
 id=$(jq .loaded.id "$TMP/json")
 assert_fails 1 gmem-policy -j replace prealloc --expect $((id + 1000))
 assert_eq "$(jq -r .error.code <<<"$output")" EBUSY 'replace --expect with another id'
@@ -64,7 +70,8 @@ vm a 'bind 1 4G 0 4M; convert private 4G 4M'
 wait_for 20 fdinfo_at_least a ready $((4 * M))
 wait_for 20 idle a
 json status
-has '.schema == 1 and (.policies | length == 1) and (.objects | length == 1)'
+has '.schema == 1 and (.policies | length == 1) and (.objects | length == 1) and (.pools | type == "array")'
+has '.objects[0] | .pool_misses == 0 and .recycled == 0 and .zeroed.pool == 0 and .ahead.background_bytes_per_s == 0'
 has '.policies[0] | .id == '"$id"' and .state == "active" and .trip_reason == null and .cgroup == null and .flags == [] and .objects == 1 and .processes == 1 and .bytes == 4194304 and .clamps == 0 and .declines == 0 and .age_ms >= 0 and (.tag | test("^[0-9a-f]{16}$")) and .map_id > 0'
 has '.policies[0].decisions | .alloc == 1024 and .prealloc == 2 and .convert == 0 and .free == 0'
 has '[.policies[0].counters[] | "\(.name)=\(.value)"] == ["ranges=2", "pages=2048", "at_limit=0"]'
@@ -121,6 +128,25 @@ bpftool link detach pinned "$PINS/count"
 unload count
 assert_eq "$(ls "$PINS")" '' 'pins'
 
+note 'pools'
+load prezero --set pool_large_mb=4 --set pool_small_mb=1
+wait_for 30 pools_are "$FULL"
+json status
+has '.pools | length == 2 * ('"$(find /sys/devices/system/node -maxdepth 1 -name "node[0-9]*" | wc -l)"')'
+has '[.pools[] | select(.node == 0)] | map([.order, .ready, .dirty, .high, .rate_mib]) == [[9, 4194304, 0, 4194304, 0], [0, 1048576, 0, 1048576, 0]]'
+has '.pools | all(has("low") and has("taken") and has("missed") and has("filled") and has("recycled") and has("given_back"))'
+has '[.policies[0].tunables[] | "\(.name)=\(.value)"] == ["large=true", "recycle=false", "pool_small_mb=1", "pool_large_mb=4", "pool_low_percent=75", "pool_rate_mb=0"]'
+assert_match "$(gmem-policy status)" 'POOL +READY.*node 0, 2 MiB +4 MiB +0 B .*node 0, 4 KiB +1 MiB' 'status'
+unload prezero
+assert_no_match "$(gmem-policy status)" POOL 'status, of pools that nobody wants'
+# An update decides anew whether it is about orders
+load count
+replace huge --as count
+assert_eq "$(pol count '.flags | join(" ")')" large 'flags after it was replaced by a policy of large folios'
+replace count
+assert_eq "$(pol count '.flags | join(" ")')" '' 'flags after that was replaced'
+unload count
+
 note 'values of tunables'
 load "$TESTBPF/census.bpf.o" --set how=GMEM_HOW_NOW --set mode=SCRUB --set instance=0xffffffffffffffff --set zero_early=1
 assert_eq "$(pol census '[.tunables[] | "\(.name)=\(.value)"] | join(" ")')" \
@@ -165,6 +191,7 @@ assert_eq "$(complete_line lo)" 'load ' 'completion'
 assert_eq "$(complete_line load pre)" 'prealloc ' 'completion'
 assert_eq "$(complete_line unload '')" 'zero_alloc ' 'completion'
 assert_eq "$(complete_line load prealloc --set ma)" 'max_mb= ' 'completion'
+assert_eq "$(complete_line load prezero --set pool_l)" 'pool_large_mb= pool_low_percent= ' 'completion'
 assert_eq "$(complete_line load count --flags s)" 'shadow ' 'completion'
 assert_match "$(complete_line load --)" '--cgroup .*--dry-run .*--set ' 'completion'
 unload zero_alloc

@@ -49,7 +49,7 @@ assert_match "$(dmesg)" 'gmem_policy: policy hostile disabled: alloc: order abov
 nonsense alloc 'alloc: order above that of a PMD' order=0xffffffff
 nonsense alloc 'alloc: no such node' node=1000
 nonsense alloc 'alloc: no such node' node=-2
-nonsense alloc 'alloc: unknown zero mode' zero=2
+nonsense alloc 'alloc: unknown zero mode' zero=3
 nonsense alloc 'alloc: unknown zero mode' zero=0xffffffff order=0 node=0
 nonsense prealloc 'prealloc: unknown how' how=3
 nonsense prealloc 'prealloc: impossible range' how=1 from_set=true from=0xffffffffffffffff count=1

@@ -33,6 +33,8 @@ refused EOPNOTSUPP '0x80000000' gmem-policy load bad_flag
 kernel_refuses 'not supported|524|95' bad_flag
 refused EINVAL 'named' gmem-policy load bad_combo
 kernel_refuses 'Invalid argument' bad_combo
+refused EINVAL 'bad_pool' gmem-policy load bad_pool
+kernel_refuses 'Invalid argument' bad_pool
 refused EACCES 'may write its decisions' gmem-policy load bad_write
 kernel_refuses 'may write its decisions' bad_write
 refused EINVAL 'sleep' gmem-policy load sleepable

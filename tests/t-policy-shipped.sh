@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 120
-# scrub and fault_around do what their headers say. (zero_alloc: policy-zero; prealloc: policy-prealloc; huge:
-# policy-huge; huge_adaptive: policy-adaptive.)
+# timeout: 180
+# scrub, fault_around, prealloc around faults and from pools, prezero and boot do what their headers say. (zero_alloc: policy-zero;
+# the rest of prealloc: policy-prealloc; huge: policy-huge; huge_adaptive: policy-adaptive.)
 . "$(dirname "$0")/policy.sh"
 
 trace_begin zero prealloc
@@ -69,3 +69,71 @@ fdinfo_is d resident=$((68 * K))
 counted fault_around 'windows=1' 'guest=false host=true'
 vm_end d
 unload fault_around
+
+# ---- prealloc: around faults, from pools, within a budget ----
+
+load prealloc --set at_bind=false --set at_convert=false --set around_kb=256 --set background=false --set max_mb=2 \
+	--set from_pool=true --set pool_small_mb=8
+wait_for 30 pools_are "$FULL"
+counted prealloc
+echo >"$TRACE/trace"
+vm_new e
+vm e "create 8M; bind 1 4G 0 8M; convert private 4G 8M; gtouch $((4 * G + 100 * K)) 4K"
+fdinfo_is e resident=$((256 * K)) ready=$((256 * K)) zeroed-pool=$((252 * K)) pool-misses=0 zeroed-first-use=$((4 * K))
+assert_traced 'prealloc: .* index=0 nr=64 why=guest_fault background=0 done=63 ret=0' 1 'windows'
+counted prealloc 'ranges=1 pages=64' 'a window'
+vm e 'gcheck 4G 8M 0'
+fdinfo_is e resident=$((8 * M)) pool-misses=0
+assert_le "$(fdinfo e zeroed-pool)" $((2 * M)) 'populated within the budget'
+assert_ge "$(fdinfo e zeroed-pool)" $((2 * M - 256 * K)) 'populated within the budget'
+vm_end e
+unload prealloc
+
+# ---- prezero: takes, recycles (policy and pools: t-pools.sh, t-pools-recycle.sh) ----
+
+load prezero --set pool_large_mb=16 --set pool_small_mb=4
+wait_for 30 pools_are "$FULL"
+counted prezero
+vm_new f
+vm f 'create 6M; bind 1 4G 0 5M; convert private 4G 5M; gcheck 4G 5M 0'
+fdinfo_is f folios-order-9=2 folios-order-0=256 zeroed-pool=$((5 * M)) fitted=0 clamped=0
+counted prezero 'blocks=2 pages=256' 'blocks, and pages where the memslot ends'
+vm f 'punch 0 2M'
+fdinfo_is f recycled=0
+vm_end f
+unload prezero
+
+# ---- boot: ahead of the guest ----
+
+load boot --set first_mb=8 --set next_mb=4 --set pool_large_mb=64 --set pool_small_mb=4
+wait_for 30 pools_are "$FULL"
+counted boot
+vm_new g
+vm g 'create 64M; bind 1 4G 0 64M; convert private 4G 64M'
+wait_for 20 fdinfo_at_least g ready $((8 * M))
+wait_for 20 idle g
+fdinfo_is g resident=$((8 * M)) folios-order-9=4 zeroed-pool=$((8 * M))
+counted boot 'blocks=4 ahead=1' 'the first of what is bound'
+vm g 'gcheck 4G 8M 0'
+fdinfo_is g resident=$((8 * M))
+vm g "gtouch $((4 * G + 32 * M)) 4K"
+wait_for 20 fdinfo_at_least g ready $((14 * M))
+wait_for 20 idle g
+fdinfo_is g resident=$((14 * M)) pool-misses=0
+counted boot 'blocks=3 ahead=1' 'the next blocks behind one that was missing'
+vm g "gcheck $((4 * G + 32 * M)) 6M 0"
+fdinfo_is g resident=$((14 * M))
+counted boot '' 'what was populated is found'
+vm_end g
+
+replace boot --set first_mb=64 --set max_mb=6 --set next_mb=4 --set pool_large_mb=64 --set pool_small_mb=4
+_base=()
+vm_new h
+vm h 'create 64M; bind 1 4G 0 64M; convert private 4G 64M'
+wait_for 20 fdinfo_at_least h ready $((6 * M))
+wait_for 20 idle h
+vm h "gtouch $((4 * G + 32 * M)) 4K"
+fdinfo_is h resident=$((8 * M))
+counted boot 'blocks=4 at_limit=2 ahead=1' 'the budget'
+vm_end h
+unload boot

@@ -121,4 +121,4 @@ GMEM_OP(free, ctx)
 
 GMEM_POLICY(hostile, "decide nonsense, for tests",
 	    GMEM_USE(init), GMEM_USE(exit), GMEM_USE(alloc), GMEM_USE(prealloc), GMEM_USE(convert),
-	    GMEM_USE(free), .flags = GMEM_POLICY_LARGE);
+	    GMEM_USE(free), GMEM_POOLS(0, 0), .flags = GMEM_POLICY_LARGE);

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 300
+# A policy with pools is loaded and unloaded a hundred times, some of them while the pools are being filled and while
+# a VM takes from them: no memory, no program, map or link, and no thread stays.
+. "$(dirname "$0")/policy.sh"
+
+OBJ=/opt/gmem/lib/gmem/policies/prezero.bpf.o
+mem_free() { awk '/MemFree:/ { print int($2 / 1024) }' /proc/meminfo; }
+
+# By bpftool, which is faster: each cycle reads less of what there is
+cycle() {
+	bpftool struct_ops register "$OBJ" /sys/fs/bpf/cycle >/dev/null
+	if [ "${1:-}" ]; then sleep "$1"; fi
+	bpftool link detach pinned /sys/fs/bpf/cycle/prezero
+	rm -r /sys/fs/bpf/cycle
+}
+nothing_left() { no_policies && pools_are "$NONE" && ! pgrep '^gmem_pool/'; }
+cleanup 'rm -rf /sys/fs/bpf/cycle'
+
+vm_new a
+vm a 'create 64M; bind 1 4G 0 64M; convert private 4G 64M'
+for i in 1 2 3; do cycle 0.5; done
+wait_for 20 nothing_left
+census=$(bpf_census | sort) before=$(mem_free)
+for ((i = 0; i < 100; i++)); do
+	vm a "punch 0 64M; gtouch 4G 64M 64K"
+	if ((i % 10)); then cycle; else cycle 0.5; fi
+done
+wait_for 20 nothing_left
+vm a 'gcheck 4G 64M 0; punch 0 64M'
+assert_eq "$(bpf_census | sort)" "$census" 'what BPF has in the kernel'
+assert_ge "$(js '[.pools[].filled] | add')" 1000 'folios that were filled, for this test to prove something'
+assert_eq "$(js '[.pools[].filled] | add')" "$(js '[.pools[] | .taken + .given_back] | add')" 'folios that came and went'
+assert_ge "$(mem_free)" $((before - 32)) 'MiB of free memory'

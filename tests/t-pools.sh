@@ -1,0 +1,217 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 240
+# Pools of zeroed memory hold what policies want: filled to the high watermark on each node, at the rate, and then left
+# alone; filled again below the low one; never above max_percent; shared by policies, and gone with the last that
+# wanted them. Memory comes from the pool of the right node, and an empty one falls back. Numbers agree everywhere.
+. "$(dirname "$0")/policy.sh"
+
+[ -d /sys/devices/system/node/node1 ] || skip 'this machine has one NUMA node'
+
+# How often the threads of the pools ran
+switches() {
+	local pid
+	for pid in $(pgrep '^gmem_pool/'); do
+		echo "$pid $(sed -n 's/^\(non\)\?voluntary_ctxt_switches:\t//p' "/proc/$pid/status" | tr '\n' ' ')"
+	done
+}
+threads() { pgrep -c '^gmem_pool/' || :; }
+# node_vm NAME NODE: a VM that runs on a CPU of NODE
+node_vm() {
+	vm_new "$1"
+	taskset -cp "$(<"/sys/devices/system/node/node$2/cpulist")" "${VM_PID[$1]}" >/dev/null
+}
+mem_free() { awk '/MemFree:/ { print int($2 / 1024) }' /proc/meminfo; }
+sum() { js "[.pools[].$1] | add"; }
+
+note 'filled, and then left alone'
+assert_eq "$(threads)" 0 'threads before anybody wants a pool'
+before=$(mem_free)
+load prezero --set pool_large_mb=32 --set pool_small_mb=4
+wait_for 30 pools_are "$FULL"
+for node in 0 1; do
+	assert_eq "$(pool $node 9 '| "\(.low) \(.high) \(.dirty)"')" "$((24 * M)) $((32 * M)) 0" "blocks of node $node"
+	assert_eq "$(pool $node 0 '| "\(.low) \(.high) \(.dirty)"')" "$((3 * M)) $((4 * M)) 0" "pages of node $node"
+done
+assert_eq "$(threads)" 2 'threads'
+idle=$(switches)
+sleep 4
+assert_eq "$(switches)" "$idle" 'switches of the threads while pools are full'
+assert_match "$(gmem-policy status)" 'node 1, 2 MiB +32 MiB +0 B +24 MiB - 32 MiB +idle +0 ' 'status'
+
+note 'memory comes from the pool of the right node'
+trace_begin pool alloc
+for node in 0 1; do
+	here=$(pool $node 9 .taken) there=$(pool $((1 - node)) 9 .taken)
+	node_vm n $node
+	vm n 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gcheck 4G 4M 0'
+	fdinfo_is n zeroed-pool=$((4 * M)) zeroed-alloc=0 zeroed-first-use=0 pool-misses=0 ready=$((4 * M))
+	assert_eq "$(pool $node 9 .taken)" $((here + 2)) "blocks that a VM on node $node took there"
+	assert_eq "$(pool $((1 - node)) 9 .taken)" "$there" "blocks that a VM on node $node took elsewhere"
+	assert_traced "pool: node=$node order=9 action=take nr=512" 2 'takes'
+	assert_traced "alloc: .* order=9 node=$node zero=pool" 2 'allocations'
+	assert_eq "$(obj n '"\(.zeroed.pool) \(.pool_misses)"')" "$((4 * M)) 0" 'status -j'
+	assert_match "$(gmem-policy status)" '4 MiB from pools, 0 misses' 'status'
+	assert_match "$(gmem-policy show "${VM_PID[n]}")" 'pools +4 MiB taken, 0 folios were not there; 0 pages' 'show'
+	vm_end n
+done
+# mbind() goes before where the VM runs
+here=$(pool 0 9 .taken) there=$(pool 1 9 .taken)
+node_vm n 0
+vm n 'vmtype=default; create 4M mmap shared; mmap; mbind 0 4M 1; checkzero 0 4M; node 0'
+assert_eq "${reply#* }" 'node=1' 'where mbind() wants it'
+assert_eq "$(pool 0 9 .taken) $(pool 1 9 .taken)" "$here $((there + 2))" 'blocks taken, with mbind()'
+vm_end n
+
+note 'single pages; what is not decided costs nothing'
+replace prezero --set pool_large_mb=0 --set pool_small_mb=4 --set large=false
+assert_eq "$(pol prezero '.flags | join(" ")')" '' 'flags with large=false'
+wait_for 30 pools_are "$FULL"
+assert_eq "$(pool 0 9 '.high')$(pool 1 9 .ready)" 00 'blocks, which nobody wants any more'
+taken=$(pool 1 0 .taken)
+node_vm n 1
+vm n 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gcheck 4G 512K 0'
+assert_eq $(($(pool 1 0 .taken) - taken)) 128 'pages taken'
+fdinfo_is n zeroed-pool=$((512 * K)) folios-order-0=128 fitted=0
+assert_eq "$(traced 'action=take')" "$(sum taken)" 'takes in the trace, and counted'
+vm_end n
+
+note 'watermarks'
+replace prezero --set pool_large_mb=32 --set pool_low_percent=50 --set pool_small_mb=0
+wait_for 30 pools_are "$FULL"
+filled=$(pool 0 9 .filled) other=$(pool 1 9 .filled)
+node_vm n 0
+vm n 'create 32M; bind 1 4G 0 32M; convert private 4G 32M; gtouch 4G 16M 2M'
+idle=$(switches)
+sleep 2
+assert_eq "$(switches)" "$idle" 'switches of the threads when no less than the low watermark is left'
+assert_eq "$(pool 0 9 '| "\(.ready) \(.filled)"')" "$((16 * M)) $filled" 'at the low watermark'
+vm n "gtouch $((4 * G + 16 * M)) 2M 2M"
+wait_for 30 pools_are "$FULL"
+assert_eq "$(pool 0 9 .filled) $(pool 1 9 .filled)" "$((filled + 9)) $other" 'filled again, below the low watermark'
+vm_end n
+
+note 'the last unload gives all back'
+unload prezero
+pools_are "$NONE" || die "left in pools: $(js .pools)"
+assert_eq "$(threads)" 0 'threads'
+assert_eq "$(sum filled)" "$(js '[.pools[] | .taken + .given_back] | add')" 'filled folios are taken or given back'
+assert_ge "$(mem_free)" $((before - 24)) 'MiB of free memory'
+assert_no_match "$(gmem-policy status)" 'POOL' 'status'
+
+note 'rate'
+trace_begin pool
+load prezero --set pool_large_mb=8 --set pool_small_mb=4 --set pool_rate_mb=2
+wait_for 60 pools_are "$FULL"
+assert_eq "$(pool 0 9 .rate_mib)" 2 'rate in status'
+for node in 0 1; do
+	# From the first step's end to the last one's, in ms and KiB
+	read -r ms kib < <(sed -nE "s/.* ([0-9]+)\.([0-9]{3})[0-9]*: kvm_gmem_pool: node=$node .* action=fill nr=([0-9]+) .*/\1\2 \3/p" \
+		"$TRACE/trace" | awk 'NR == 1 { first = $1; next } { kib += $2 * 4; last = $1 } END { print last - first, kib }')
+	note "node $node: $kib KiB in $ms ms"
+	assert_ge "$kib" 10240 'KiB filled after the first step'
+	assert_le "$kib" $((ms * 2048 * 11 / 10000 + 2048)) 'KiB filled, at most'
+	assert_ge "$kib" $((ms * 2048 * 9 / 10000 - 2048)) 'KiB filled, at least'
+done
+
+note 'policies share: the most, and the fastest'
+cgroup other
+load prealloc --cgroup other --set pool_large_mb=16 --set pool_small_mb=1 --set pool_rate_mb=100
+assert_eq "$(pool 1 9 '| "\(.high) \(.rate_mib)"')" "$((16 * M)) 100" 'the most of both'
+assert_eq "$(pool 1 0 .high)" $((4 * M)) 'the most of both'
+wait_for 30 pools_are "$FULL"
+load zero_alloc --flags shadow
+load want --as shadow --cgroup other --flags shadow --set pool_large_mb=64 --set pool_rate_mb=0
+assert_eq "$(pool 1 9 '| "\(.high) \(.rate_mib)"')" "$((16 * M)) 100" 'with a shadow that wants more'
+unload prezero
+assert_eq "$(pool 1 9 .high) $(pool 1 0 .high)" "$((16 * M)) $M" 'what the one that is left wants'
+unload prealloc
+pools_are "$NONE" || die "a shadow has pools: $(js .pools)"
+unload --all
+
+note 'a policy that is tripped has none'
+load hostile --set order=10 --set pool_large_mb=8
+wait_for 30 pools_are '.order == 0 or .ready == 8388608'
+vm_new t
+vm t 'create 1M; bind 1 4G 0 1M; convert private 4G 1M; gcheck 4G 1M 0'
+assert_eq "$(pol hostile .state)" tripped 'the policy'
+wait_for 30 pools_are "$NONE"
+vm_end t
+unload hostile
+
+note 'at run time'
+load want --set small_mb=2 --set large_mb=4
+pools_are "$NONE" || die "wanted before it was said: $(js .pools)"
+vm_new w
+vm w 'create 4M'
+wait_for 30 pools_are '.ready == .high and (.high == 2097152 or .high == 4194304)'
+assert_eq "$(pool 0 0 .high) $(pool 1 9 .high)" "$((2 * M)) $((4 * M))" 'what was wanted'
+replace want --set pool_small_mb=3
+wait_for 30 pools_are '.high == if .order == 0 then 3145728 else 0 end or .high == 0'
+unload want
+load want --set large_mb=4294967295 --set small_mb=4294967295 --set pool_rate_mb=1
+counter_is want asked 1
+counter_is want refused 0
+vm_end w
+wait_for 30 pools_are "$NONE"
+counter_is want refused 0
+unload want
+for what in 'struct_ops register' 'prog load'; do
+	rc=0
+	# shellcheck disable=SC2086 # words
+	output=$(bpftool $what "$TESTBPF/foreign_${what%% *}.bpf.o" /sys/fs/bpf/foreign 2>&1) || rc=$?
+	[ $rc != 0 ] || die "the kernel took it: bpftool $what"
+	assert_match "$output" 'gmem_pool_want.*EACCES' 'the verifier, of a program that is no policy'
+done
+
+note 'an empty pool falls back, counted'
+load prezero --set large=false --set pool_large_mb=0 --set pool_small_mb=1 --set pool_low_percent=1 --set pool_rate_mb=1
+wait_for 30 pools_are "$FULL"
+misses=$(sum missed) taken=$(sum taken)
+vm_new e
+vm e 'create 8M; bind 1 4G 0 8M; convert private 4G 8M; gcheck 4G 8M 0'
+misses=$(($(sum missed) - misses)) taken=$(($(sum taken) - taken))
+assert_ge "$misses" 1 'misses'
+assert_ge "$taken" 256 'taken'
+assert_eq $((misses + taken)) 2048 'misses and takes'
+fdinfo_is e pool-misses=$misses zeroed-alloc=$((misses * 4 * K)) zeroed-pool=$((taken * 4 * K)) zeroed-first-use=0 clamped=0
+vm_end e
+unload prezero
+
+note 'bounds'
+MAX=/sys/module/gmem_pool/parameters/max_percent
+cleanup "echo $(<$MAX) >$MAX"
+bytes_of() { # NODE PERCENT
+	awk -v node="$1" -v percent="$2" '/^Node/ { here = $2 == node "," } here && $1 == "present" { pages += $2 }
+		END { printf "%d\n", pages * 4096 * percent / 100 }' /proc/zoneinfo
+}
+bounded() { # PERCENT
+	local node high
+	for node in 0 1; do
+		high=$(js "[.pools[] | select(.node == $node).high] | add")
+		assert_le "$high" "$(bytes_of $node "$1")" "bytes in pools of node $node, with max_percent=$1"
+		assert_ge "$high" $(($(bytes_of $node "$1") - 4 * K)) "bytes in pools of node $node, with max_percent=$1"
+	done
+}
+for bad in 91 -1 x; do
+	if echo "$bad" 2>/dev/null >$MAX; then die "max_percent took $bad"; fi
+done
+echo 1 >$MAX
+load prezero --set pool_large_mb=4294967295 --set pool_small_mb=0xffffffff
+bounded 1
+wait_for 60 pools_are "$FULL"
+echo 2 >$MAX
+bounded 2
+wait_for 60 pools_are "$FULL"
+echo 1 >$MAX
+bounded 1
+pools_are '.ready + .dirty <= .high' || die "above a new bound: $(js .pools)"
+echo 0 >$MAX
+pools_are "$NONE" || die "with max_percent=0: $(js .pools)"
+echo 1 >$MAX
+wait_for 60 pools_are "$FULL"
+
+note 'nothing of it holds kvm.ko'
+kvm_reload
+unload prezero
+pools_are "$NONE" || die "left in pools: $(js .pools)"
