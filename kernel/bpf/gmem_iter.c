@@ -2,8 +2,8 @@
 /*
  * BPF iterators over guest memory objects ("gmem_obj"), their policies ("gmem_policy") and the
  * pools that they share ("gmem_pool"): how gmem-policy sees every guest_memfd on the host and what
- * decides for it. Loading an iterator
- * program needs CAP_BPF and CAP_PERFMON, as for all kernel objects.
+ * decides for it. Loading an iterator program needs CAP_BPF and CAP_PERFMON, as for all kernel
+ * objects.
  */
 #include <linux/bpf.h>
 #include <linux/btf_ids.h>
