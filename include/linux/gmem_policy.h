@@ -11,6 +11,7 @@
 #ifndef _LINUX_GMEM_POLICY_H
 #define _LINUX_GMEM_POLICY_H
 
+#include <linux/cache.h>
 #include <linux/jump_label.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
@@ -354,7 +355,7 @@ struct gmem_policy_ops {
 #define GMEM_POOL_LOW_PERCENT	75
 
 /*
- * Populating ahead leaves this part of a memory cgroup's memory.max (and at least 1 MiB) alone:
+ * Populating ahead leaves this part of a memory cgroup's memory.max, and at least 1 MiB, alone:
  * 1/32.
  */
 #define GMEM_MEMCG_RESERVE	32
@@ -577,7 +578,8 @@ struct gmem_obj {
 	atomic64_t ahead_total;
 	atomic64_t ahead_done;
 	u64 ahead_began;
-	struct gmem_obj_stats stats;
+	/* Written to by all vCPUs, apart from what they all read. */
+	struct gmem_obj_stats stats ____cacheline_aligned_in_smp;
 	struct rcu_head rcu;
 };
 

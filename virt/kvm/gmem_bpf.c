@@ -71,7 +71,11 @@ int kvm_gmem_bpf_create(struct kvm *kvm, struct inode *inode, const char *name,
 
 	GMEM_I(inode)->ahead = ahead;
 	GMEM_I(inode)->obj = obj;
-	/* An inode's say on that has to come before its use, so it is the same without a policy. */
+	/*
+	 * An inode's say on that has to come before its use, so it is the same without a policy. It
+	 * does not let khugepaged in, which would move memory that guests have mapped:
+	 * file_thp_enabled() keeps off anonymous files, as this one is.
+	 */
 	mapping_set_large_folios(inode->i_mapping);
 	return 0;
 }

@@ -46,6 +46,9 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
  */
 #define GMEM_LARGE_RANGES	64
 
+/* Blocks that the worker looks at before it lets others work: how long a freezer waits. */
+#define GMEM_LARGE_ROUNDS	64
+
 /* Rounds that a rebuild tries what is in use before it leaves it as it is. */
 #define GMEM_REBUILD_TRIES	3
 
@@ -54,8 +57,8 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 
 /*
  * Work on [@start, @end) that is due at @due: rebuild it because @policy asked for it, filling at
- * most @max_holes pages of a block; or, without a policy, free what reads as zeroes, unless it was
- * wanted again since (@keeps).
+ * most @max_holes pages of a block; or, without a policy, free what reads as zeroes, unless it is
+ * @wanted again.
  */
 struct kvm_gmem_large_range {
 	struct list_head list;
@@ -66,7 +69,7 @@ struct kvm_gmem_large_range {
 	enum gmem_why why;
 	unsigned int tries;
 	unsigned long due;
-	unsigned long keeps;
+	bool wanted;
 };
 
 /**
@@ -78,7 +81,7 @@ struct kvm_gmem_large_range {
  * @ranges: what it has to do, in no order
  * @nr_ranges: how many
  * @rebuild_due: no block is rebuilt before that, or they would be faster than gmem_rebuild_mib
- * @keeps: how often memory was wanted that may be in a hole
+ * @now: what the worker works on
  * @stopped: the last file is closed
  */
 struct kvm_gmem_large {
@@ -88,7 +91,7 @@ struct kvm_gmem_large {
 	struct list_head ranges;
 	unsigned int nr_ranges;
 	unsigned long rebuild_due;
-	unsigned long keeps;
+	struct kvm_gmem_large_range *now;
 	bool stopped;
 };
 
@@ -225,7 +228,10 @@ unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
  */
 unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order)
 {
-	return order && kvm_gmem_large_enable(inode) ? order : 0;
+	if (!order || kvm_gmem_large_enable(inode))
+		return order;
+	kvm_gmem_fell_back(inode);
+	return 0;
 }
 
 /**
@@ -294,7 +300,8 @@ static bool kvm_gmem_large_pending(struct kvm_gmem_large *large, pgoff_t start, 
 	if (large->nr_ranges >= (rebuild ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES))
 		return true;
 	list_for_each_entry(range, &large->ranges, list) {
-		if (!range->policy == !rebuild && range->start <= start && end <= range->end)
+		if (!range->policy == !rebuild && !range->wanted && range->start <= start &&
+		    end <= range->end)
 			return true;
 	}
 	return false;
@@ -325,7 +332,7 @@ static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *l
 		if (time_after_eq(jiffies, kvm_gmem_large_due(large, range))) {
 			list_del(&range->list);
 			large->nr_ranges--;
-			range->keeps = large->keeps;
+			large->now = range;
 			return range;
 		}
 	}
@@ -448,6 +455,12 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	return failed;
 }
 
+static void kvm_gmem_hole_keep(struct kvm_gmem_large_range *range, pgoff_t start, pgoff_t end)
+{
+	if (!range->policy && range->start < end && start < range->end)
+		range->wanted = true;
+}
+
 /**
  * kvm_gmem_large_keep - memory of a range is wanted, whatever was punched out of it before
  * @inode: inode of the guest_memfd; its invalidate lock is held
@@ -460,22 +473,17 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end)
 {
 	struct kvm_gmem_large *large = GMEM_I(inode)->large;
-	struct kvm_gmem_large_range *range, *next;
+	struct kvm_gmem_large_range *range;
 
 	if (!kvm_gmem_may_be_large(inode))
 		return;
 
 	guard(spinlock)(&large->lock);
 
-	/* The worker may have one in its hands. */
-	large->keeps++;
-	list_for_each_entry_safe(range, next, &large->ranges, list) {
-		if (range->policy || range->end <= start || end <= range->start)
-			continue;
-		list_del(&range->list);
-		large->nr_ranges--;
-		kvm_gmem_large_range_free(range);
-	}
+	list_for_each_entry(range, &large->ranges, list)
+		kvm_gmem_hole_keep(range, start, end);
+	if (large->now)
+		kvm_gmem_hole_keep(large->now, start, end);
 }
 
 /* Try again to free what could not be split. Returns whether to try once more. */
@@ -487,7 +495,7 @@ static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range 
 
 	kvm_gmem_widen(inode, &start, &end);
 	filemap_invalidate_lock(mapping);
-	if (READ_ONCE(GMEM_I(inode)->large->keeps) != range->keeps) {
+	if (READ_ONCE(range->wanted)) {
 		filemap_invalidate_unlock(mapping);
 		return false;
 	}
@@ -654,11 +662,16 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	unsigned int mib = READ_ONCE(gmem_rebuild_mib);
 	u32 max_holes = range->max_holes;
+	unsigned long next = range->start;
 	struct mem_cgroup *old_memcg;
 	int node, ret;
 
 	if (!mib || READ_ONCE(range->policy->retired) || gmem_obj_memory_short(obj))
 		return false;
+	/* What is not there is passed over, however much that is. */
+	if (!xa_find(&inode->i_mapping->i_pages, &next, range->end - 1, XA_PRESENT))
+		return false;
+	range->start = max(range->start, round_down(next, GMEM_BLOCK_PAGES));
 
 	node = kvm_gmem_rebuild_prepare(inode, range->start, &max_holes);
 	if (node < 0) {
@@ -731,11 +744,24 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 	kvm_gmem_large_queue(GMEM_I(inode)->large, range);
 }
 
+/* The worker lets go of a range: it goes back, or is gone. */
+static void kvm_gmem_large_done(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range,
+				bool more)
+{
+	scoped_guard(spinlock, &large->lock)
+		large->now = NULL;
+	if (more)
+		kvm_gmem_large_queue(large, range);
+	else
+		kvm_gmem_large_range_free(range);
+}
+
 static void kvm_gmem_large_work(struct work_struct *work)
 {
 	struct kvm_gmem_large *large =
 		container_of(to_delayed_work(work), struct kvm_gmem_large, work);
 	struct kvm_gmem_large_range *range;
+	unsigned int rounds = 0;
 	bool more;
 
 	range = kvm_gmem_large_next(large);
@@ -749,13 +775,12 @@ static void kvm_gmem_large_work(struct work_struct *work)
 			more = kvm_gmem_rebuild_next(large->inode, range);
 		else
 			more = kvm_gmem_free_hole(large->inode, range);
-		if (more)
-			kvm_gmem_large_queue(large, range);
-		else
-			kvm_gmem_large_range_free(range);
+		kvm_gmem_large_done(large, range, more);
 		cond_resched();
-		range = kvm_gmem_large_next(large);
-	} while (range);
+	} while (++rounds < GMEM_LARGE_ROUNDS && (range = kvm_gmem_large_next(large)));
+
+	guard(spinlock)(&large->lock);
+	kvm_gmem_large_arm(large);
 }
 
 /* ---- Life and death ---- */

@@ -123,6 +123,7 @@ static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *poli
 		return -ECANCELED;
 	if (gmem_obj_memory_short(obj))
 		return -ENOMEM;
+	kvm_gmem_large_keep(inode, start, end);
 
 	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
 	for (index = start; index < end; index = folio_next_index(folio)) {

@@ -11,6 +11,7 @@
  *   index and nr are pages of the file, gfn and nr are guest frames
  *   ns    is a duration in ns, 0 if the tracepoint was enabled after it began
  *   ret   is 0 or a negative errno
+ * but for kvm_gmem_pool: pools are of the host, and have neither id nor tgid.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM kvm_gmem
