@@ -104,11 +104,22 @@ void print_losses(void);
 json_object *lacks_json(void);
 void print_lacks(void);
 
-/* memory.c, record.c: memory of all VMs, once */
+/* memory.c: memory of all VMs, once */
+struct memory_use {
+	bool private_known;
+	bool shared_known;
+	__u64 private_size;
+	__u64 private;
+	__u64 shared_size;
+	__u64 shared;
+	__u64 doubly_min;	/* if both are known */
+	__u64 doubly_max;
+};
+
+typedef void (*memory_fn)(const struct vm_info *vm, const struct memory_use *use);
 int memory_open(void);
 void memory_close(void);
-int memory_sample(void);
-void record_memory(const struct vm_info *vm, const __u64 *private, const __u64 *shared);
+int memory_sample(memory_fn fn);
 
 /* loop.c: reports, one each interval */
 typedef void (*report_fn)(__u64 interval_ns);

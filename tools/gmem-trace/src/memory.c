@@ -359,18 +359,33 @@ static int report(__u64 interval_ns)
 	return 0;
 }
 
+static memory_fn sample_fn;
+
 static void sample_process(__u32 pid, const struct mem_obj *objs, int nr_objs,
 			   json_object *vms __attribute__((unused)))
 {
+	struct memory_use use;
 	struct vm_memory mem;
 
-	if ((!opt.pid || pid == opt.pid) && read_memory(&mem, pid, objs, nr_objs))
-		record_memory(vm_info(pid, NULL), has_objs ? &mem.resident : NULL,
-			      mem.shared_known ? &mem.shared : NULL);
+	if ((opt.pid && pid != opt.pid) || !read_memory(&mem, pid, objs, nr_objs))
+		return;
+	use = (struct memory_use) {
+		.private_known = has_objs,
+		.shared_known = mem.shared_known,
+		.private_size = mem.size,
+		.private = mem.resident,
+		.shared_size = mem.shared_size,
+		.shared = mem.shared,
+		.doubly_min = doubly_min(&mem),
+		.doubly_max = doubly_max(&mem),
+	};
+	sample_fn(vm_info(pid, NULL), &use);
 }
 
-int memory_sample(void)
+/* Tell @fn of each VM. */
+int memory_sample(memory_fn fn)
 {
+	sample_fn = fn;
 	return walk_processes(sample_process, NULL);
 }
 

@@ -54,7 +54,7 @@ static int on_event(const struct event *e)
 	return 0;
 }
 
-void record_memory(const struct vm_info *vm, const __u64 *private, const __u64 *shared)
+static void on_memory(const struct vm_info *vm, const struct memory_use *use)
 {
 	struct rec rec = { .type = REC_MEMORY };
 
@@ -63,13 +63,13 @@ void record_memory(const struct vm_info *vm, const __u64 *private, const __u64 *
 	name_vm(vm);
 	rec.memory.ns = now_ns();
 	rec.memory.tgid = vm->tgid;
-	if (private) {
+	if (use->private_known) {
 		rec.memory.known |= REC_KNOWS_PRIVATE;
-		rec.memory.private = *private;
+		rec.memory.private = use->private;
 	}
-	if (shared) {
+	if (use->shared_known) {
 		rec.memory.known |= REC_KNOWS_SHARED;
-		rec.memory.shared = *shared;
+		rec.memory.shared = use->shared;
 	}
 	note_error(rec_write(&out, &rec));
 }
@@ -88,7 +88,7 @@ static void on_tick(__u64 interval_ns)
 	static __u64 next;
 
 	if (samples_memory && (now_ns() >= next || interval_ns)) {
-		memory_sample();
+		memory_sample(on_memory);
 		next = now_ns() + NSEC_PER_SEC;
 	}
 	vms_refresh();
