@@ -79,6 +79,7 @@ int tracer_drop_series(const struct series_key *key);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);
 typedef int (*event_fn)(const struct event *e);
 int tracer_poll(int timeout_ms, event_fn fn);
+int tracer_fd(void);
 void tracer_losses(struct losses *losses);
 const char *tracer_lacks(int i);
 
@@ -124,6 +125,7 @@ int memory_sample(memory_fn fn);
 /* loop.c: reports, one each interval */
 typedef void (*report_fn)(__u64 interval_ns);
 int run_reports(const char *what, report_fn fn, event_fn events);
+void watch_fd(int fd, void (*fn)(void));
 void catch_signals(void);
 void stop_now(void);
 bool stopped(void);

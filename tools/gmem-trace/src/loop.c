@@ -61,19 +61,42 @@ void nap(__u64 when)
 		poll(NULL, 0, ms);
 }
 
+static int watched = -1;
+static void (*on_watched)(void);
+
+/* Call @fn whenever @fd is readable. */
+void watch_fd(int fd, void (*fn)(void))
+{
+	watched = fd;
+	on_watched = fn;
+}
+
+/* Wait for what is watched, for events, or @ms. */
+static int wait_ms(int ms, event_fn events)
+{
+	struct pollfd fds[] = {
+		{ .fd = watched, .events = POLLIN },
+		{ .fd = events ? tracer_fd() : -1, .events = POLLIN },
+	};
+	int n;
+
+	poll(fds, ARRAY_SIZE(fds), ms);
+	if (fds[0].revents)
+		on_watched();
+	if (!events)
+		return 0;
+	n = tracer_poll(0, events);
+	return n < 0 && n != -ECANCELED ? fail(-n, "the ring buffer cannot be read") : 0;
+}
+
 /* Wait until @when, or until it is time to stop; look after new VMs and events meanwhile. */
 static int wait_until(__u64 when, report_fn fn, event_fn events)
 {
-	int ms, n;
+	int ms;
 
 	while (!stopped() && (ms = ms_until(when))) {
-		if (events) {
-			n = tracer_poll(ms, events);
-			if (n < 0 && n != -ECANCELED)
-				return fail(-n, "the ring buffer cannot be read");
-		} else {
-			poll(NULL, 0, ms);
-		}
+		if (wait_ms(ms, events))
+			return -1;
 		if (fn)
 			fn(0);
 	}

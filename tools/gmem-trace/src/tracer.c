@@ -308,6 +308,12 @@ void tracer_close(void)
 	skel = NULL;
 }
 
+/* Readable when there are events */
+int tracer_fd(void)
+{
+	return ring_buffer__epoll_fd(ring);
+}
+
 /* Hand what is in the ring buffer to @fn; number of events, 0 after the timeout. */
 int tracer_poll(int timeout_ms, event_fn fn)
 {
