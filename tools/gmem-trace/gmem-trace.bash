@@ -4,13 +4,14 @@
 _gmem_trace()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands='conversions faults zero alloc policy memory events record report help' command='' i
+	local commands='conversions faults zero alloc policy memory events record report export help' command='' i
 	local common='--pid --vm --cgroup --duration --timestamp --json --verbose --help'
 	local -A options=(
 		[conversions]="$common --once" [faults]="$common --once" [zero]="$common --once"
 		[alloc]="$common --once" [policy]="$common --once" [memory]="$common --once"
 		[events]="$common --event --slower --number" [record]="$common"
-		[report]='--pid --vm --output --text --svg --perfetto' [help]=''
+		[report]='--pid --vm --output --text --svg --perfetto'
+		[export]="$common --listen --textfile --max-vms" [help]=''
 	)
 	local events='create release bind unbind alloc zero free fault prealloc fallocate punch_hole invalidate error split collapse
 		convert_begin convert_end convert_request policy_attach policy_detach policy_trip policy_decision
@@ -19,7 +20,9 @@ _gmem_trace()
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		-p | --pid | --vm | --cgroup | --duration | --event | --slower | --number | --output) ((i++)) ;;
+		-p | --pid | --vm | --cgroup | --duration | --event | --slower | --number | --output | --listen | --textfile | --max-vms)
+			((i++))
+			;;
 		-*) ;;
 		*) command=${command:-${COMP_WORDS[i]}} ;;
 		esac
@@ -41,12 +44,12 @@ _gmem_trace()
 			sed 's/"pid":/\n/g' | sed -n '2,$s/^\([0-9]*\).*/\1/p')" -- "$cur")
 		return
 		;;
-	--output)
+	--output | --textfile)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames
 		return
 		;;
-	--vm | --duration | --slower | --number)
+	--vm | --duration | --slower | --number | --listen | --max-vms)
 		return
 		;;
 	esac

@@ -33,6 +33,9 @@ struct options {
 	const char *file;	/* a recording */
 	const char *output;
 	enum format format;
+	const char *listen;
+	const char *textfile;
+	__u64 max_vms;		/* with labels of their own; 0: as many as by default */
 };
 
 extern struct options opt;
@@ -77,6 +80,7 @@ void tracer_drop_vm(__u32 tgid);
 int tracer_series(struct series_key **keys, struct series **values);
 int tracer_drop_series(const struct series_key *key);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);
+int tracer_drop_decisions(const struct decision_key *key);
 typedef int (*event_fn)(const struct event *e);
 int tracer_poll(int timeout_ms, event_fn fn);
 int tracer_fd(void);
@@ -97,6 +101,7 @@ bool name_matches(const char *name, __u32 tgid);
 const struct vm_info *vm_info(__u32 tgid, const char *comm);
 void vms_refresh(void);
 void vms_forget(__u32 tgid);
+__u64 vms_unknown(void);
 const char *vm_title(const struct vm_info *vm);
 void vm_json(json_object *o, const struct vm_info *vm);
 void vms_print_unknown(void);
@@ -161,6 +166,7 @@ int cmd_zero(void);
 int cmd_alloc(void);
 int cmd_policy(void);
 int cmd_events(void);
+int cmd_export(void);
 int cmd_memory(void);
 int cmd_record(void);
 int cmd_report(void);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "gmem-trace.h"
+#include "metrics.h"
 
 #define CGROUP_MOUNT	"/sys/fs/cgroup"
 
@@ -23,6 +24,9 @@ enum {
 	OPT_TEXT,
 	OPT_SVG,
 	OPT_PERFETTO,
+	OPT_LISTEN,
+	OPT_TEXTFILE,
+	OPT_MAX_VMS,
 };
 
 static const struct option long_options[] = {
@@ -39,6 +43,9 @@ static const struct option long_options[] = {
 	{ "text",	no_argument,		NULL, OPT_TEXT },
 	{ "svg",	no_argument,		NULL, OPT_SVG },
 	{ "perfetto",	no_argument,		NULL, OPT_PERFETTO },
+	{ "listen",	required_argument,	NULL, OPT_LISTEN },
+	{ "textfile",	required_argument,	NULL, OPT_TEXTFILE },
+	{ "max-vms",	required_argument,	NULL, OPT_MAX_VMS },
 	{ }
 };
 
@@ -130,6 +137,19 @@ static const struct command commands[] = {
 	  "      --text         tables instead, on the standard output\n"
 	  "      --svg          the drawings alone\n"
 	  "      --perfetto     a trace for ui.perfetto.dev, or whatever reads Chrome's JSON\n" },
+	{ "export", cmd_export,
+	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_LISTEN) | OPT(OPT_TEXTFILE) | OPT(OPT_MAX_VMS),
+	  "[INTERVAL [COUNT]]",
+	  "metrics for Prometheus: by HTTP, or into a file of node_exporter's",
+	  "      --listen ADDR:PORT  serve /metrics there (127.0.0.1:10920, unless there is\n"
+	  "                          --textfile). There is no password: beware of other addresses\n"
+	  "      --textfile FILE     write the metrics into this file, each interval\n"
+	  "      --max-vms N         so many VMs have labels of their own (64); what is too much is\n"
+	  "                          vm=\"other\"\n"
+	  "\n"
+	  "Who scrapes gets what is counted then; memory is looked at once each INTERVAL (15\n"
+	  "seconds). Counters go on where they were when a VM of the same name starts again. A\n"
+	  "dashboard and alerts are in share/gmem-trace.\n" },
 };
 
 static const char help[] =
@@ -157,7 +177,8 @@ static const char help[] =
 	"  gmem-trace faults --once               one second of faults\n"
 	"  gmem-trace memory                      what backs the memory of VMs now\n"
 	"  gmem-trace events --event conversion --slower 10ms\n"
-	"  gmem-trace record --duration 60 boot.gmt && gmem-trace report boot.gmt\n";
+	"  gmem-trace record --duration 60 boot.gmt && gmem-trace report boot.gmt\n"
+	"  gmem-trace export                      metrics at http://127.0.0.1:10920/metrics\n";
 
 /* ---- Values: each is taken, or what is wrong with it is said ---- */
 
@@ -282,6 +303,18 @@ static int take_option(int c)
 	case OPT_PERFETTO:
 		opt.format = FORMAT_PERFETTO;
 		break;
+	case OPT_LISTEN:
+		opt.listen = optarg;
+		if (!http_address_valid(optarg))
+			return usage_error("--listen %s: it is ADDRESS:PORT, such as 127.0.0.1:10920",
+					   optarg);
+		break;
+	case OPT_TEXTFILE:
+		opt.textfile = optarg;
+		break;
+	case OPT_MAX_VMS:
+		return take_number("--max-vms", optarg, MAX_VMS, &opt.max_vms,
+				   "a number from 1 to 512");
 	}
 	return 0;
 }

@@ -426,3 +426,8 @@ int tracer_decisions(struct decision_key **keys, struct decisions **values)
 {
 	return read_map(skel->maps.decisions, (void **)keys, (void **)values);
 }
+
+int tracer_drop_decisions(const struct decision_key *key)
+{
+	return bpf_map__delete_elem(skel->maps.decisions, key, sizeof(*key), 0);
+}

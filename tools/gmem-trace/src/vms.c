@@ -199,6 +199,12 @@ void vms_forget(__u32 tgid)
 		*vm = infos[--nr_infos];
 }
 
+/* VMs that ended before it was known whether they are wanted */
+__u64 vms_unknown(void)
+{
+	return nr_unknown;
+}
+
 /* "web-1 (123)", or "qemu-system-x86 (123)" */
 const char *vm_title(const struct vm_info *vm)
 {
