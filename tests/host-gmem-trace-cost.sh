@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# What gmem-trace conversions costs: by a clock that counts instructions, and by the kernel's statistics of BPF programs,
-# one conversion executes at most 2,000 instructions of its programs, whatever the size of its range.
+# What gmem-trace conversions and export cost: by a clock that counts instructions, and by the kernel's statistics of BPF
+# programs, one conversion executes at most 2,000 instructions of their programs, whatever the size of its range.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 cd "$TOP"
@@ -16,25 +16,45 @@ measure='
 stats() {
 	bpftool -j prog | jq -r ".[] | select(.name // \"\" | startswith(\"conv_\")) | \"$1 \(.name) \(.run_cnt // 0) \(.run_time_ns // 0)\""
 }
-gmem-trace policy >/dev/null 2>/tmp/policy &
-gmem-trace conversions >/dev/null 2>/tmp/conversions &
-for f in policy conversions; do
-	for i in $(seq 300); do grep -q ^Tracing /tmp/$f && break; sleep 0.1; done
-done
-# The first conversions of all make the state
-/opt/gmem/selftests/gmem_workload -n 4 >/dev/null
-stats start >/run/results/stats
-/opt/gmem/selftests/gmem_vm "create 8M; bind 1 4G 0 8M; convert private 4G 8M; gtouch 4G 8M" >/dev/null
-stats touch >>/run/results/stats
-for size in 4K 64K 2M; do
-	/opt/gmem/selftests/gmem_workload -s $size -n 40 >/dev/null || exit 1
-	stats $size >>/run/results/stats
-done
-kill -INT %1 %2
-wait'
+# What the process executes for ten of them
+cost_of_scrapes() {
+	local before after rest
+	read -r before rest <"/proc/$1/schedstat"
+	for i in $(seq 10); do
+		curl -sSf -o /tmp/scrape http://127.0.0.1:10920/metrics || exit 1
+	done
+	read -r after rest <"/proc/$1/schedstat"
+	echo "$(grep -vc ^# /tmp/scrape) $(((after - before) / 10))"
+}
+measure() {
+	local policy tracer
+	gmem-trace policy >/dev/null 2>/tmp/policy &
+	policy=$!
+	gmem-trace "$@" >/dev/null 2>/tmp/tracer &
+	tracer=$!
+	for f in policy tracer; do
+		for i in $(seq 300); do grep -q ^Tracing /tmp/$f && break; sleep 0.1; done
+	done
+	# The first conversions of all make the state
+	/opt/gmem/selftests/gmem_workload -n 4 >/dev/null
+	stats start
+	/opt/gmem/selftests/gmem_vm "create 8M; bind 1 4G 0 8M; convert private 4G 8M; gtouch 4G 8M" >/dev/null
+	stats touch
+	for size in 4K 64K 2M; do
+		/opt/gmem/selftests/gmem_workload -s $size -n 40 >/dev/null || exit 1
+		stats $size
+	done
+	if [ "$1" = export ]; then cost_of_scrapes $tracer >/run/results/scrapes; fi
+	kill -INT $policy $tracer
+	wait
+}
+measure conversions >/run/results/conversions
+measure export >/run/results/export'
 scripts/boot --icount --log "$BUILD/logs/console-cost.log" --results "$tmp" -- bash -c "$measure"
 
-awk -v limit=2000 '
+for command in conversions export; do
+	echo "$command"
+	awk -v limit=2000 '
 {
 	if ($1 != last) { last = $1; order[++n] = $1 }
 	runs[$1, $2] = $3; ns[$1, $2] = $4; names[$2] = 1
@@ -60,4 +80,8 @@ END {
 		if (sum > limit || sum < 100) bad = 1
 	}
 	exit bad
-}' "$tmp/stats"
+}' "$tmp/$command"
+done
+read -r samples cost <"$tmp/scrapes"
+echo "a scrape of $samples samples: $cost instructions of gmem-trace"
+if [ "$samples" -lt 1000 ] || [ $((cost / samples)) -gt 10000 ]; then die "scrapes cost too much"; fi

@@ -46,6 +46,16 @@ fails 2 USAGE 'id of a process' faults -p 0
 fails 2 USAGE 'a time with its unit' events --slower 5
 fails 2 USAGE 'number of events' events --number 0
 fails 2 USAGE 'there is no such event' events --event fault,bogus
+fails 2 USAGE 'it is ADDRESS:PORT' export --listen 127.0.0.1
+fails 2 USAGE 'it is ADDRESS:PORT' export --listen :10920
+fails 2 USAGE 'it is ADDRESS:PORT' export --listen 127.0.0.1:65536
+fails 2 USAGE 'number from 1 to 512' export --max-vms 0
+fails 2 USAGE 'number from 1 to 512' export --max-vms 513
+fails 2 USAGE 'export has no option --once' export --once
+fails 2 USAGE 'faults has no option --textfile' faults --textfile /tmp/x
+fails 1 EINVAL '--listen nosuch.invalid:1: ' export --listen nosuch.invalid:1
+fails 1 EADDRNOTAVAIL 'cannot listen on 192.0.2.1:1: Cannot assign' export --listen 192.0.2.1:1
+fails 1 ENOENT '/nosuch/x.prom cannot be written: No such file' export --textfile /nosuch/x.prom
 fails 1 ESRCH 'no process 4000000' faults -p 4000000
 fails 1 ENOENT 'no cgroup /nosuch' faults --cgroup /nosuch
 fails 1 ENOENT 'no cgroup /cgroup.procs' faults --cgroup /sys/fs/cgroup/cgroup.procs
@@ -68,7 +78,7 @@ assert_fails 1 gmem-trace record --duration 1 /nosuch/file
 assert_match "$output" '/nosuch/file cannot be written: No such file' 'a directory that is not there'
 assert_fails 1 gmem-trace record --duration 5 /dev/full
 assert_match "$output" '/dev/full cannot be written: No space left' 'a full disk'
-for c in conversions faults zero alloc policy memory events record report; do
+for c in conversions faults zero alloc policy memory events record report export; do
 	assert_match "$(gmem-trace help)" $'\n'"  $c +[a-z]" "help has $c"
 	assert_match "$(gmem-trace help "$c")" "^usage: gmem-trace $c" "help $c"
 	assert_eq "$(gmem-trace "$c" --help)" "$(gmem-trace help "$c")" "$c --help"
@@ -78,7 +88,7 @@ assert_eq "$(gmem-trace -j --version | jq .schema)" 1 'version'
 
 note 'without privileges'
 nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
-for c in conversions faults memory events; do
+for c in conversions faults memory events export; do
 	assert_fails 1 nobody gmem-trace "$c"
 	assert_match "$output" 'Operation not permitted.*Run it as root: it needs CAP_BPF, CAP_PERFMON' "$c"
 done
