@@ -40,7 +40,9 @@
 #include <linux/sizes.h>
 
 #include "gmem_guest.h"
+#include "gmem_memory.h"
 #include "gmem_options.h"
+#include "gmem_random.h"
 #include "numaif.h"
 #include "test_util.h"
 
@@ -58,9 +60,6 @@
 
 #define HUGE_PAGES	((u64)(SZ_2M / PAGE_SIZE))
 #define QUEUE_CMDS	1024
-
-/* Less than one folio of 2M; other programs may lock a page or two. */
-#define UNEVICTABLE_BOUND	SZ_1M
 
 #define SLOT_CONTROL	1
 #define SLOT_FIRST	2
@@ -324,24 +323,15 @@ static void guest_main(struct guest_queue *q)
 
 /* Chance */
 
-static u64 mix(u64 v)
-{
-	v += 0x9e3779b97f4a7c15ULL;
-	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
-	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
-	return v ^ v >> 31;
-}
-
 static u64 next_random(struct actor *a)
 {
-	a->random += 0x9e3779b97f4a7c15ULL;
-	return mix(a->random);
+	return gmem_random(&a->random);
 }
 
 /* 0 to n - 1 */
 static u64 below(struct actor *a, u64 n)
 {
-	return (next_random(a) >> 16) % n;
+	return gmem_below(&a->random, n);
 }
 
 static bool one_in(struct actor *a, u64 n)
@@ -351,7 +341,7 @@ static bool one_in(struct actor *a, u64 n)
 
 static u64 make_tag(u64 page, u32 generation)
 {
-	return mix(mix(opt.seed) ^ page << 32 ^ generation) | 1;
+	return gmem_mix(gmem_mix(opt.seed) ^ page << 32 ^ generation) | 1;
 }
 
 /* Mostly few pages, sometimes any number. */
@@ -1313,23 +1303,12 @@ static void verify_subset(struct actor *a)
 /* Orders of the folios that are there; the bytes that are resident */
 static u64 look_at_fdinfo(void)
 {
-	char path[64], line[256];
-	u64 n, resident = 0;
-	int order;
-	FILE *f;
+	struct gmem_resident res;
+	int err = gmem_read_resident(gmem_fd, &res);
 
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", gmem_fd);
-	f = fopen(path, "r");
-	TEST_ASSERT(f, "%s: %s", path, strerror(errno));
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "gmem-folios-order-%d: %lu", &order, &n) == 2 && n &&
-		    order <= MAX_ORDER)
-			__atomic_fetch_or(&orders_seen, 1ULL << order, __ATOMIC_RELAXED);
-		else if (sscanf(line, "gmem-resident: %lu", &n) == 1)
-			resident = n;
-	}
-	fclose(f);
-	return resident;
+	TEST_ASSERT(!err, "fdinfo: %s", strerror(-err));
+	__atomic_fetch_or(&orders_seen, res.orders, __ATOMIC_RELAXED);
+	return res.bytes;
 }
 
 /* Some operations, and all that they gave the guest to do */
@@ -1456,79 +1435,6 @@ static void empty_file(struct actor *a)
 
 /* Setting up */
 
-/**
- * struct memory - of the machine, in bytes
- * @free: free, also what each CPU keeps on lists of its own, which MemFree leaves out
- * @unevictable: on the LRU lists where folios of guest_memfd are until they are freed,
- *		 also after they have left the file
- */
-struct memory {
-	u64 free;
-	u64 unevictable;
-};
-
-/* If there is one, and we may */
-static void write_sysctl(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0)
-		return;
-	TEST_ASSERT(write(fd, value, strlen(value)) > 0, "%s: %s", path, strerror(errno));
-	close(fd);
-}
-
-static struct memory look_at_memory(void)
-{
-	struct memory m = {};
-	char line[256];
-	u64 n;
-	FILE *f;
-
-	/* What is in caches, or on its way to the LRU lists, is no business of this test. */
-	write_sysctl("/proc/sys/vm/drop_caches", "3");
-	/* CPUs keep some of the counts to themselves. */
-	write_sysctl("/proc/sys/vm/stat_refresh", "1");
-	f = fopen("/proc/zoneinfo", "r");
-	TEST_ASSERT(f, "/proc/zoneinfo: %s", strerror(errno));
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, " nr_free_pages %lu", &n) == 1 ||
-		    sscanf(line, " count: %lu", &n) == 1)
-			m.free += n * PAGE_SIZE;
-		else if (sscanf(line, " nr_zone_unevictable %lu", &n) == 1)
-			m.unevictable += n * PAGE_SIZE;
-	}
-	fclose(f);
-	return m;
-}
-
-static u64 excess(u64 more, u64 less)
-{
-	return more > less ? more - less : 0;
-}
-
-/* Freeing may go on in the background, and others use memory too: wait a while. */
-static void check_leak(struct actor *a, const struct memory *before)
-{
-	const struct timespec tick = { .tv_nsec = 200000000 };
-	u64 missing, unevictable;
-	struct memory now;
-	int i;
-
-	for (i = 0; i < 100; i++) {
-		now = look_at_memory();
-		missing = excess(before->free, now.free);
-		unevictable = excess(now.unevictable, before->unevictable);
-		if (missing <= opt.leak_bound && unevictable <= UNEVICTABLE_BOUND)
-			break;
-		nanosleep(&tick, NULL);
-	}
-	printf("after close %lu KiB less are free, %lu KiB more unevictable\n", missing / 1024,
-	       unevictable / 1024);
-	if (i == 100)
-		fail(a, "memory leaked");
-}
-
 static bool set_knob(const char *name, const char *value)
 {
 	char path[128];
@@ -1599,7 +1505,7 @@ static void create_model(void)
 	TEST_ASSERT(pages && private, "memory for the model");
 	for (a = actors; a < actors + opt.vcpus; a++) {
 		a->index = a - actors;
-		a->random = mix(opt.seed * MAX_VCPUS + a->index);
+		a->random = gmem_mix(opt.seed * MAX_VCPUS + a->index);
 	}
 	share_pages();
 }
@@ -1691,13 +1597,13 @@ static void print_orders(void)
 static void run(void)
 {
 	u64 start, total = 0, compared = 0;
-	struct memory before;
+	struct gmem_memory before;
 	u32 i;
 
 	print_command();
 	prepare_pressure();
 	create_model();
-	before = look_at_memory();
+	before = gmem_look_at_memory();
 	create_vm();
 
 	start = gmem_now_ns();
@@ -1718,7 +1624,8 @@ static void run(void)
 	       min_t(u32, nr_poisoned, MAX_POISONED), nr_unpoisoned,
 	       (gmem_now_ns() - start) / 1000000);
 	print_orders();
-	check_leak(&actors[0], &before);
+	if (!gmem_memory_is_back(&before, opt.leak_bound))
+		fail(&actors[0], "memory leaked");
 	if (opt.expect_order >= 0 && !(orders_seen >> opt.expect_order & 1))
 		fail(&actors[0], "no folio of order %d was seen in fdinfo", opt.expect_order);
 	puts("ok");
@@ -1854,7 +1761,7 @@ int main(int argc, char *argv[])
 
 	gmem_start_main();
 	clock_gettime(CLOCK_REALTIME, &now);
-	opt.seed = mix(now.tv_sec ^ (u64)now.tv_nsec << 32) >> 40;
+	opt.seed = gmem_mix(now.tv_sec ^ (u64)now.tv_nsec << 32) >> 40;
 	parse_options(argc, argv);
 	require_kernel();
 	two_nodes = !access("/sys/devices/system/node/node1", F_OK);
