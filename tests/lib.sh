@@ -68,6 +68,17 @@ expect_splat() { echo "gmem-test: expect $1" >/dev/kmsg; }
 allow_splat() { echo "gmem-test: allow $1" >/dev/kmsg; }
 splat_end() { echo "gmem-test: expect-end" >/dev/kmsg; }
 
+# A program of this test is going to set how allocations fail (gmem_failing.h): leave that as it was. Skips the test on
+# a kernel that has no such thing.
+keep_failing_knobs() {
+	local f
+	for f in /sys/kernel/debug/{failslab,fail_page_alloc}/{ignore-gfp-wait,verbose} \
+		/sys/kernel/debug/fail_page_alloc/{min-order,ignore-gfp-highmem}; do
+		[ -e "$f" ] || skip 'allocations cannot be made to fail (FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_DEBUG_FS)'
+		cleanup "echo $(cat "$f") >$f"
+	done
+}
+
 # new_cgroup NAME: make it (with our controllers), print its path; removed at the end by the caller's cleanup
 new_cgroup() {
 	mkdir -p "/sys/fs/cgroup/$1"

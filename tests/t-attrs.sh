@@ -10,12 +10,7 @@
 attrs=("$SELFTESTS/gmem_attrs" ${SEED:+--seed "$SEED"})
 n=$((1600 / ${TIME_SCALE:-1}))
 
-# The test sets these to have allocations that may sleep fail, quietly.
-for f in /sys/kernel/debug/{failslab,fail_page_alloc}/{ignore-gfp-wait,verbose} \
-	/sys/kernel/debug/fail_page_alloc/min-order; do
-	cleanup "echo $(cat "$f") >$f"
-done
-
+keep_failing_knobs
 "${attrs[@]}" --count "$n" random
 "${attrs[@]}" --count "$n" failures
 "${attrs[@]}" --count $((n / 16)) race

@@ -1,0 +1,129 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 300
+# The N-th allocation fails, N = 1, 2, ..., of every operation on guest memory, without a policy and under those that
+# allocate otherwise, and of loading, replacing and unloading policies: the right error or none, right bytes, no
+# leak, and it works the second time (invariants 1 to 4).
+. "$(dirname "$0")/policy.sh"
+
+keep_failing_knobs
+# vmalloc() and the per-CPU allocator tell of a failure with a call trace. What is worse has a line of its own.
+allow_splat 'Call Trace:'
+
+cgroup faultinj
+group=$CGROUPS/faultinj
+
+# Memory of files, and what the kernel keeps for them, but for a few slabs that are shared with others
+nothing_charged() {
+	awk '/^(unevictable|sec_pagetables) / { files += $2 } /^(slab_unreclaimable|percpu|vmalloc) / { kept += $2 }
+		END { exit files > 0 || kept > 65536 }' "$group/memory.stat"
+}
+
+# operations WHAT [PATH]: all of them, or one
+operations() {
+	note "$1"
+	in_cgroup "$group" gmem_faultinj "${@:2}" | tee "$TMP/sweep"
+	[ "${PIPESTATUS[0]}" = 0 ] || die "gmem_faultinj, $1"
+	wait_for 20 no_objects
+	wait_for 20 nothing_charged
+}
+
+# swept PATH FAIL|SURVIVE: that many allocations were made to fail, and the operation failed, or did not
+swept() {
+	local how='[1-9][0-9]* fail it'
+	if [ "$2" = SURVIVE ]; then how='[1-9][0-9]* do not'; fi
+	assert_ge "$(grep -cE " $1 .* $how" "$TMP/sweep")" 1 "'$1' with failing allocations ($2)"
+}
+
+operations 'no policy'
+for path in create bind unbind fallocate 'guest fault' prefault 'convert to shared' mbind; do swept "$path" FAIL; done
+swept 'host fault' SURVIVE
+
+load huge --set min_mb=0
+operations 'under huge'
+for path in 'punch in a block' 'punch over the bounds of two' fallocate 'guest fault'; do swept "$path" SURVIVE; done
+unload huge
+
+load prealloc --set background=false --set at_create=true
+operations 'under prealloc, at create'
+swept create SURVIVE
+replace prealloc --set background=false --set max_mb=1
+operations 'under prealloc, when it is bound' bind
+swept bind SURVIVE
+replace prealloc --set background=false --set at_bind=false
+operations 'under prealloc, when it is converted' convert
+swept 'convert to private' SURVIVE
+unload prealloc
+
+load scrub
+operations 'under scrub'
+unload scrub
+
+load count --flags named
+operations 'with a policy that is named' --policy count create
+swept create FAIL
+unload count
+
+# ---- Policies ----
+
+# sweep CALL WELL COMMAND...: all allocations of CALLs fail, one in each run of COMMAND. It says so with status 1,
+# having changed nothing, or nothing is lost by it. WELL brings back what was there before.
+sweep() {
+	local call=$1 well=$2 n rc out failed=0
+	shift 2
+	for ((n = 1; ; n++)); do
+		rc=0
+		out=$(gmem_failcmd $n "$call" -- "$@" 2>&1) || rc=$?
+		if [[ $out == *'gmem_failcmd: there was none' ]]; then break; fi
+		assert_match "$out" 'gmem_failcmd: it failed' "allocation $n of $call of '$*'"
+		if [ $rc != 0 ]; then
+			failed=$((failed + 1))
+			assert_eq "$rc" 1 "status of '$*' when allocation $n of $call fails: $out"
+			assert_match "$out" 'memory|ENOMEM' 'what it says'
+		fi
+		$well $rc
+	done
+	assert_eq "$rc" 0 "status of '$*' when nothing fails: $out"
+	note "$call of '$*': $((n - 1)) allocations: $failed fail it"
+	assert_ge $n 2 "allocations of $call of '$*'"
+}
+
+vm_new a
+vm a 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 4M 7'
+
+not_loaded() {
+	if [ "$1" = 0 ]; then
+		policy_becomes a huge global
+		unload huge
+	fi
+	policy_becomes a builtin builtin
+	[ ! -e "$PINS/huge" ] || die 'a pin of what was not loaded'
+}
+for call in map_update_elem link_create obj_pin; do
+	sweep $call not_loaded gmem-policy load huge
+	unload huge
+done
+
+load huge
+still_huge() {
+	policy_becomes a huge global
+	assert_eq "$(pol huge .state)" active 'the policy that was there'
+}
+for call in map_update_elem link_update; do sweep $call still_huge gmem-policy replace huge; done
+
+loaded_again() {
+	if ! [ -e "$PINS/huge" ]; then load huge; fi
+	policy_becomes a huge global
+}
+for call in link_detach unlink; do
+	sweep $call loaded_again gmem-policy unload huge
+	load huge
+done
+sweep iter_create true gmem-policy status
+vm a 'gcheck 4G 4M 7; punch 1M 8K'
+vm_end a
+unload huge
+
+wait_for 20 nothing_there
+splat_end
+kvm_reload
