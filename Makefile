@@ -3,10 +3,11 @@
 
 MAKEFLAGS += --no-print-directory
 KERNEL ?= normal
+TIME ?= 600
 # Elapsed times count from here, whatever number of steps follow.
 export GMEM_T0 := $(shell date +%s)
 
-.PHONY: help demo test test-debug test-pristine bench check check-patches kernel kernel-debug kernel-off \
+.PHONY: help demo test test-debug test-pristine fuzz bench check check-patches kernel kernel-debug kernel-off \
 	kernel-pristine tools image shell refresh-patches reset-kernel deps prepare clean distclean
 .NOTPARALLEL:
 
@@ -16,7 +17,8 @@ help: ## these lines
 	@echo
 	@echo "  KERNEL_SRC=PATH  a kernel tree or tarball of your own    JOBS=N  compile so many at once"
 	@echo "  T=REGEX          only these tests (make test)            FULL=1  the long ones too"
-	@echo '  ARGS="..."       options of scripts/bench, check, check-patches (ARGS=--help lists them)'
+	@echo '  TIME=SECONDS     how long (make fuzz); SEED=N: of which run'
+	@echo '  ARGS="..."       options of scripts/bench, check, check-patches, of gmem_fuzz (ARGS=--help lists them)'
 
 demo: kernel tools image ## build all, boot it, load a policy, trace VMs that convert memory, draw it
 	@scripts/demo
@@ -29,6 +31,11 @@ test-debug: kernel-debug kernel tools image ## the same on a kernel with KASAN, 
 
 test-pristine: kernel-pristine kernel tools image ## upstream's tests on the base kernel without us
 	@T="$${T:-^upstream/}" scripts/test pristine
+
+fuzz: kernel tools image ## random operations on guest memory, for TIME=600 seconds (KERNEL=debug: that kernel)
+	@scripts/boot --kernel $(KERNEL) --timeout $$(($(TIME) * 2 + 900)) --log build/logs/console-fuzz.log \
+		--env TIME_SCALE=$(if $(filter debug,$(KERNEL)),8,1) --env SEED=$(SEED) \
+		-- /opt/gmem/tests/t-fuzz.sh --seconds $(TIME) $(ARGS)
 
 bench: kernel-pristine kernel tools image ## what guest_memfd costs in instructions, beside the base kernel
 	@scripts/bench $(ARGS)
