@@ -137,9 +137,9 @@ static const struct command commands[] = {
 	  "      --text         tables instead, on the standard output\n"
 	  "      --svg          the drawings alone\n"
 	  "      --perfetto     a trace for ui.perfetto.dev, or whatever reads Chrome's JSON\n" },
-	{ "export", cmd_export,
+	{ "export", cmd_export, 0, 2,
 	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_LISTEN) | OPT(OPT_TEXTFILE) | OPT(OPT_MAX_VMS),
-	  "[INTERVAL [COUNT]]",
+	  "[OPTION]... [INTERVAL [COUNT]]",
 	  "metrics for Prometheus: by HTTP, or into a file of node_exporter's",
 	  "      --listen ADDR:PORT  serve /metrics there (127.0.0.1:10920, unless there is\n"
 	  "                          --textfile). There is no password: beware of other addresses\n"
