@@ -113,8 +113,6 @@ static int kvm_gmem_pool_node(struct inode *inode, pgoff_t index, int node,
 			if (mpol->home_node != NUMA_NO_NODE)
 				nid = mpol->home_node;
 			nodes_and(nodes, nodes, mpol->nodes);
-			if (!node_isset(nid, nodes) && !nodes_empty(nodes))
-				nid = first_node(nodes);
 			break;
 		default:
 			nid = NUMA_NO_NODE;
@@ -123,6 +121,8 @@ static int kvm_gmem_pool_node(struct inode *inode, pgoff_t index, int node,
 #endif
 	if (!shared && node != GMEM_NO_NODE)
 		nid = node;
+	else if (nid != NUMA_NO_NODE && !node_isset(nid, nodes) && !nodes_empty(nodes))
+		nid = first_node(nodes);
 	mpol_cond_put(shared);
 	return nid != NUMA_NO_NODE && node_isset(nid, nodes) ? nid : NUMA_NO_NODE;
 }
