@@ -56,6 +56,9 @@
 /* How long a node is left alone after memory was short, and a pool after there was none for it. */
 #define GMEM_POOL_PAUSE		(10 * HZ)
 
+/* Folios that are freed at a time. */
+#define GMEM_POOL_BATCH		256UL
+
 /* Being late by so much is made up for; more was time in which there was nothing to do. */
 #define GMEM_POOL_SLACK		(100 * NSEC_PER_MSEC)
 
@@ -356,36 +359,53 @@ int gmem_pool_recycle(struct folio *folio)
 	return 0;
 }
 
+/* Move up to @nr folios out of the pool, but leave @keep. */
+static unsigned long gmem_pool_move(struct gmem_pool *pool, unsigned long keep, unsigned long nr,
+				    struct list_head *list)
+{
+	unsigned long moved;
+
+	guard(spinlock)(&pool->lock);
+
+	for (moved = 0; moved < nr && pool->nr_ready + pool->nr_dirty > keep; moved++) {
+		struct folio *folio;
+
+		folio = list_first_entry_or_null(&pool->dirty, struct folio, lru);
+		if (folio) {
+			list_del(&folio->lru);
+			pool->nr_dirty--;
+		} else {
+			folio = gmem_pool_pop(pool);
+		}
+		/* The last one may just be being zeroed. */
+		if (!folio)
+			break;
+		list_add(&folio->lru, list);
+	}
+	pool->stats.given_back += moved;
+	return moved;
+}
+
 /* Free up to @nr folios, but leave @keep. Returns how many were freed. */
 static unsigned long gmem_pool_free(struct gmem_pool *pool, unsigned long keep, unsigned long nr,
 				    enum gmem_pool_action action)
 {
-	struct folio *folio, *next;
-	unsigned long freed = 0;
-	LIST_HEAD(list);
+	unsigned long freed = 0, moved;
 
-	scoped_guard(spinlock, &pool->lock) {
-		while (freed < nr && pool->nr_ready + pool->nr_dirty > keep) {
-			folio = list_first_entry_or_null(&pool->dirty, struct folio, lru);
-			if (folio) {
-				list_del(&folio->lru);
-				pool->nr_dirty--;
-			} else {
-				folio = gmem_pool_pop(pool);
-			}
-			/* The last one may just be being zeroed. */
-			if (!folio)
-				break;
-			list_add(&folio->lru, &list);
-			freed++;
+	do {
+		struct folio *folio, *next;
+		LIST_HEAD(list);
+
+		/* Not all at once: who takes from the pool waits for the lock. */
+		moved = gmem_pool_move(pool, keep, min(nr - freed, GMEM_POOL_BATCH), &list);
+		list_for_each_entry_safe(folio, next, &list, lru) {
+			list_del(&folio->lru);
+			folio_put(folio);
 		}
-		pool->stats.given_back += freed;
-	}
-	list_for_each_entry_safe(folio, next, &list, lru) {
-		list_del(&folio->lru);
-		folio_put(folio);
+		freed += moved;
 		cond_resched();
-	}
+	} while (moved && freed < nr);
+
 	if (freed) {
 		gmem_pool_account(pool, -(long)freed);
 		gmem_pool_trace(pool, action, freed, 0);
