@@ -49,11 +49,6 @@ int dump_policy(struct bpf_iter__gmem_policy *ctx)
 	return 0;
 }
 
-/* Kernels before it have no such member. */
-struct gmem_obj_report___began {
-	__u64 ahead_began;
-} __attribute__((preserve_access_index));
-
 static void note_cgroups(struct gmem_obj *obj, struct obj_rec *rec)
 {
 	const __u32 self = bpf_core_field_offset(struct cgroup, self);
@@ -73,7 +68,6 @@ SEC("iter/gmem_obj")
 int dump_obj(struct bpf_iter__gmem_obj *ctx)
 {
 	struct gmem_obj_report *report = ctx->report;
-	struct gmem_obj_report___began *began;
 	struct gmem_obj *obj = ctx->obj;
 	struct obj_rec *rec = &obj_rec;
 
@@ -90,9 +84,7 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	bpf_core_read(&rec->folios, sizeof(rec->folios), &report->resident.folios);
 	rec->ahead_total = report->ahead_total;
 	rec->ahead_done = report->ahead_done;
-	began = (void *)report;
-	if (bpf_core_field_exists(began->ahead_began))
-		rec->ahead_began = began->ahead_began;
+	rec->ahead_began = report->ahead_began;
 	bpf_core_read(&rec->zeroed, sizeof(rec->zeroed), &obj->stats.zeroed);
 	rec->decisions = obj->stats.decisions.counter;
 	rec->fits = obj->stats.fits.counter;
