@@ -157,6 +157,11 @@ FULL='.ready == .high'
 NONE='.ready + .dirty + .high == 0'
 export FULL NONE
 
+# MiB of free memory, with what CPUs have in their lists of free pages, which may be much
+free_mb() {
+	awk '/^ +nr_free_pages / { pages += $2 } $1 == "count:" { pages += $2 } END { print int(pages / 256) }' /proc/zoneinfo
+}
+
 # policy_is VM POLICY SCOPE: in fdinfo
 policy_is() { fdinfo_is "$1" "policy=$2" "scope=$3"; }
 

@@ -16,7 +16,7 @@ cleanup 'echo madvise >/sys/kernel/mm/transparent_hugepage/enabled'
 trace_begin pool
 kills=$(events oom_kill) given=$(js '[.pools[].given_back] | add')
 # All that is free, and half of what is in the pools
-hog=$(awk '/MemAvailable:/ { print int($2 / 1024) + 384 }' /proc/meminfo)
+hog=$(($(free_mb) + 384))
 dd if=/dev/zero of=/dev/null bs="${hog}M" count=1 iflag=fullblock 2>"$TMP/dd" || die "the hog: $(cat "$TMP/dd")"
 assert_match "$(cat "$TMP/dd")" '1\+0 records out' "the hog of $hog MiB"
 assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
@@ -29,7 +29,7 @@ assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
 note 'with a VM that takes from them meanwhile'
 vm_new a
 vm a 'create 512M; bind 1 4G 0 512M; convert private 4G 512M; gfill 4G 32M 7'
-hog=$(awk '/MemAvailable:/ { print int($2 / 1024) + 256 }' /proc/meminfo)
+hog=$(($(free_mb) + 256))
 dd if=/dev/zero of=/dev/null bs="${hog}M" count=1 iflag=fullblock 2>"$TMP/dd" &
 dd=$!
 for i in 1 2 3 4 5 6 7 8; do vm a "gcheck $((4 * G + i * 32 * M)) 32M 0; punch $((i * 32 * M)) 32M"; done
@@ -43,10 +43,8 @@ unload prezero
 
 note 'who pays'
 cgroup pay "memory.max=$((256 * M))"
-load prezero --set pool_large_mb=128 --set pool_small_mb=16
-wait_for 60 pools_are "$FULL"
 for large in true false; do
-	replace prezero --set pool_large_mb=128 --set pool_small_mb=32 --set large=$large
+	load prezero --set pool_large_mb=64 --set pool_small_mb=32 --set large=$large
 	wait_for 60 pools_are "$FULL"
 	vm_new m "$CGROUPS/pay"
 	vm m 'pid'
@@ -61,14 +59,15 @@ for large in true false; do
 	vm_end m
 	wait_for 20 no_objects
 	wait_for 20 eval '[ "$(<"$CGROUPS/pay/memory.current")" -le $((4 * M)) ]'
+	unload prezero
 done
 
 note 'a limit holds'
-load prealloc --cgroup pay --set from_pool=true --set pool_small_mb=64
-wait_for 60 pools_are "$FULL"
+load prealloc --cgroup pay --set from_pool=true --set pool_small_mb=64 --set pool_low_percent=100
 echo $((32 * M)) >"$CGROUPS/pay/memory.max"
 for background in true false; do
-	replace prealloc --set from_pool=true --set pool_small_mb=64 --set background=$background
+	replace prealloc --set from_pool=true --set pool_small_mb=64 --set pool_low_percent=100 --set background=$background
+	wait_for 60 pools_are "$FULL"
 	vm_new m "$CGROUPS/pay"
 	vm m 'create 64M; bind 1 4G 0 64M'
 	wait_for 30 idle m
