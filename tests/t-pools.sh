@@ -23,6 +23,21 @@ node_vm() {
 }
 sum() { js "[.pools[].$1] | add"; }
 
+MAX=/sys/module/gmem_pool/parameters/max_percent
+cleanup "echo $(<$MAX) >$MAX"
+bytes_of() { # NODE PERCENT
+	awk -v node="$1" -v percent="$2" '/^Node/ { here = $2 == node "," } here && $1 == "present" { pages += $2 }
+		END { printf "%d\n", pages * 4096 * percent / 100 }' /proc/zoneinfo
+}
+bounded() { # PERCENT
+	local node high
+	for node in 0 1; do
+		high=$(js "[.pools[] | select(.node == $node).high] | add")
+		assert_le "$high" "$(bytes_of $node "$1")" "bytes in pools of node $node, with max_percent=$1"
+		assert_ge "$high" $(($(bytes_of $node "$1") - 4 * K)) "bytes in pools of node $node, with max_percent=$1"
+	done
+}
+
 note 'filled, and then left alone'
 assert_eq "$(threads)" 0 'threads before anybody wants a pool'
 before=$(free_mb)
@@ -144,18 +159,21 @@ load want --set small_mb=2 --set large_mb=4
 pools_are "$NONE" || die "wanted before it was said: $(js .pools)"
 vm_new w
 vm w 'create 4M'
-wait_for 30 pools_are '.ready == .high and (.high == 2097152 or .high == 4194304)'
-assert_eq "$(pool 0 0 .high) $(pool 1 9 .high)" "$((2 * M)) $((4 * M))" 'what was wanted'
-replace want --set pool_small_mb=3
-wait_for 30 pools_are '.high == if .order == 0 then 3145728 else 0 end or .high == 0'
-unload want
-load want --set large_mb=4294967295 --set small_mb=4294967295 --set pool_rate_mb=1
-counter_is want asked 1
-counter_is want refused 0
+wait_for 30 pools_are "$FULL and .high == if .order == 0 then $((2 * M)) else $((4 * M)) end"
 vm_end w
 wait_for 30 pools_are "$NONE"
+counter_is want asked 2
 counter_is want refused 0
+# An update begins with what its members say
+replace want --set pool_small_mb=3 --set small_mb=4294967295 --set large_mb=4294967295 --set pool_rate_mb=1
+assert_eq "$(pool 1 0 .high) $(pool 1 9 .high)" "$((3 * M)) 0" 'wanted by an update'
+vm_new w
+vm w 'create 4M'
+wait_for 30 pools_are '.order == 0 or .high > 0'
+bounded "$(<$MAX)"
 unload want
+pools_are "$NONE" || die "left in pools: $(js .pools)"
+vm_end w
 for what in 'struct_ops register' 'prog load'; do
 	rc=0
 	# shellcheck disable=SC2086 # words
@@ -179,20 +197,6 @@ vm_end e
 unload prezero
 
 note 'bounds'
-MAX=/sys/module/gmem_pool/parameters/max_percent
-cleanup "echo $(<$MAX) >$MAX"
-bytes_of() { # NODE PERCENT
-	awk -v node="$1" -v percent="$2" '/^Node/ { here = $2 == node "," } here && $1 == "present" { pages += $2 }
-		END { printf "%d\n", pages * 4096 * percent / 100 }' /proc/zoneinfo
-}
-bounded() { # PERCENT
-	local node high
-	for node in 0 1; do
-		high=$(js "[.pools[] | select(.node == $node).high] | add")
-		assert_le "$high" "$(bytes_of $node "$1")" "bytes in pools of node $node, with max_percent=$1"
-		assert_ge "$high" $(($(bytes_of $node "$1") - 4 * K)) "bytes in pools of node $node, with max_percent=$1"
-	done
-}
 for bad in 91 -1 x; do
 	if echo "$bad" 2>/dev/null >$MAX; then die "max_percent took $bad"; fi
 done
