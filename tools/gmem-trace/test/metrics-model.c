@@ -13,6 +13,7 @@
 
 #include "../src/metrics.h"
 
+const struct tool tool = { .name = "metrics-model" };
 struct options opt;
 
 #define NR_SLOTS	12	/* processes at a time */
@@ -50,12 +51,6 @@ static void die(const char *what, const char *detail)
 {
 	fprintf(stderr, "metrics-model: %s: %s\n", what, detail);
 	exit(1);
-}
-
-int usage_error(const char *format, ...)
-{
-	die("usage", format);
-	return 1;
 }
 
 static __u64 below(__u64 n)
