@@ -50,7 +50,8 @@ static const struct option long_options[] = {
 };
 
 #define COMMON		(OPT(OPT_VM) | OPT(OPT_CGROUP) | OPT(OPT_DURATION) | OPT(OPT_ONCE))
-#define REPORTS		COMMON, "[OPTION]... [INTERVAL [COUNT]]"
+#define INTERVALS	"[OPTION]... [INTERVAL [COUNT]]"
+#define REPORTS		COMMON, INTERVALS
 #define FILE_ARG	"[OPTION]... FILE"
 
 static const struct command commands[] = {
@@ -139,7 +140,7 @@ static const struct command commands[] = {
 	  "      --perfetto     a trace for ui.perfetto.dev, or whatever reads Chrome's JSON\n" },
 	{ "export", cmd_export, 0, 2,
 	  (COMMON & ~OPT(OPT_ONCE)) | OPT(OPT_LISTEN) | OPT(OPT_TEXTFILE) | OPT(OPT_MAX_VMS),
-	  "[OPTION]... [INTERVAL [COUNT]]",
+	  INTERVALS,
 	  "metrics for Prometheus: by HTTP, or into a file of node_exporter's",
 	  "      --listen ADDR:PORT  serve /metrics there (127.0.0.1:10920, unless there is\n"
 	  "                          --textfile). There is no password: beware of other addresses\n"
