@@ -188,7 +188,7 @@ complete_line() { # WORD...: the last one is being typed
 }
 load zero_alloc
 assert_eq "$(complete_line lo)" 'load ' 'completion'
-assert_eq "$(complete_line load pre)" 'prealloc ' 'completion'
+assert_eq "$(complete_line load prea)" 'prealloc ' 'completion'
 assert_eq "$(complete_line unload '')" 'zero_alloc ' 'completion'
 assert_eq "$(complete_line load prealloc --set ma)" 'max_mb= ' 'completion'
 assert_eq "$(complete_line load prezero --set pool_l)" 'pool_large_mb= pool_low_percent= ' 'completion'

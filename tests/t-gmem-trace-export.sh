@@ -98,7 +98,7 @@ for pid in $PIDS; do
 		assert_eq "$(awk -v vm="{vm=\"$vm\",direction=\"$dir\"" '
 			index($0, "gmem_vm_conversion_phase_seconds_total" vm) { phases += $NF }
 			index($0, "gmem_vm_conversion_duration_seconds_sum" vm) { all = $NF }
-			END { d = all - phases; print all > 0 && d * d < 1e-16 }' "$TMP/a")" 1 "phases of $vm to $dir"
+			END { d = all - phases; print (all > 0 && d * d < 1e-16) }' "$TMP/a")" 1 "phases of $vm to $dir"
 	done
 	assert_eq "$(total "$TMP/a" "gmem_vm_converted_bytes_total[{]vm=\"gmem_workload .$pid.\"")" "$(did "$pid" .bytes)" "bytes of $vm"
 	assert_eq "$(of_vm "$TMP/a" "$vm" conversion_requests_total 'how="hypercall"')" "$(did "$pid" .by_hypercall)" "hypercalls of $vm"
