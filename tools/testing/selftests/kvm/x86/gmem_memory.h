@@ -67,7 +67,8 @@ static inline int gmem_read_resident(int fd, struct gmem_resident *res)
 
 /**
  * struct gmem_memory - memory of the machine, in bytes
- * @free: free, also what each CPU keeps on lists of its own, which MemFree leaves out
+ * @free: free, also what each CPU keeps on lists of its own, which MemFree leaves out, and what
+ *	  pools of guest memory have
  * @unevictable: on the LRU lists where folios of guest_memfd are until they are freed,
  *		 also after they have left the file
  */
@@ -102,7 +103,8 @@ static inline struct gmem_memory gmem_look_at_memory(void)
 	TEST_ASSERT(f, "/proc/zoneinfo: %s", strerror(errno));
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, " nr_free_pages %lu", &n) == 1 ||
-		    sscanf(line, " count: %lu", &n) == 1)
+		    sscanf(line, " count: %lu", &n) == 1 ||
+		    sscanf(line, " nr_kernel_misc_reclaimable %lu", &n) == 1)
 			m.free += n * PAGE_SIZE;
 		else if (sscanf(line, " nr_zone_unevictable %lu", &n) == 1)
 			m.unevictable += n * PAGE_SIZE;
