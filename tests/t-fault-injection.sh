@@ -64,6 +64,61 @@ operations 'with a policy that is named' --policy count create
 swept create FAIL
 unload count
 
+# ---- Workers ----
+
+# What is done in the background finds no page at all, and later does
+fail=/sys/kernel/debug/fail_page_alloc
+mark_workers() {
+	local pid
+	# Number 2 is what makes new ones, which inherit it.
+	for pid in 2 $(pgrep '^kworker/u'); do echo "$1" >"/proc/$pid/make-it-fail" || :; done 2>/dev/null
+}
+mark_workers 1
+echo Y >$fail/task-filter
+echo -1 >$fail/times
+cleanup "echo 0 >$fail/probability; echo N >$fail/task-filter; mark_workers 0"
+
+note 'workers that populate'
+load prealloc --set at_create=true
+vm_new w
+echo 100 >$fail/probability
+vm w 'create 4M'
+wait_for 20 idle w
+fdinfo_is w resident=0 prealloc='0 of 1024'
+echo 0 >$fail/probability
+vm w 'bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 4M 3; gcheck 4G 4M 3'
+vm_end w
+unload prealloc
+
+note 'workers that rebuild'
+load huge_adaptive --set min_mb=0 --set quiet_ms=100 --set often=1 --set busy_order=0
+vm_new w
+vm w "create 4M; bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 4M 8; convert shared $((4 * G + M)) 64K; punch 1M 64K"
+echo 100 >$fail/probability
+vm w "convert private $((4 * G + M)) 64K"
+wait_for 20 fdinfo_at_least w rebuilds-failed 1
+fdinfo_is w rebuilds=0
+echo 0 >$fail/probability
+vm w "gcheck 4G 1M 8; gcheck $((4 * G + M)) 64K 0; convert shared $((4 * G + M)) 4K; convert private $((4 * G + M)) 4K"
+wait_for 20 fdinfo_at_least w rebuilds 1
+vm w "gcheck 4G 1M 8; gcheck $((4 * G + M)) 64K 0; gcheck $((4 * G + M + 64 * K)) $((3 * M - 64 * K)) 8"
+vm_end w
+unload huge_adaptive
+
+note 'workers whose allocations fail now and then'
+slab=/sys/kernel/debug/failslab
+cleanup "echo 0 >$slab/probability; echo N >$slab/task-filter"
+echo Y >$slab/task-filter
+echo -1 >$slab/times
+echo 25 >$slab/probability
+load chaos --set nodes="$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' | wc -l)"
+echo 25 >$fail/probability
+gmem_fuzz --no-failing --ops $((8000 / ${TIME_SCALE:-1})) --leak-bound 160M
+echo 0 >$slab/probability
+echo 0 >$fail/probability
+assert_ge "$(pol chaos '.counters[] | select(.name == "rebuilt").value')" 10 'decisions to rebuild'
+unload chaos
+
 # ---- Policies ----
 
 # sweep CALL WELL COMMAND...: all allocations of CALLs fail, one in each run of COMMAND. It says so with status 1,

@@ -498,6 +498,8 @@ static void prepare_convert_private(void)
 {
 	prepare_convert_shared();
 	must("converting all", do_convert((struct range) { .nr = NR_PAGES }, false));
+	/* As VMMs do: a policy may want it back. */
+	must("punching", act_punch());
 	guest_fill((struct range) { .first = path->range.first, .nr = path->range.nr / 2 });
 }
 
