@@ -77,8 +77,16 @@ vm n 'vmtype=default; create 4M mmap shared; mmap; mbind 0 4M 1; checkzero 0 4M;
 assert_eq "${reply#* }" 'node=1' 'where mbind() wants it'
 assert_eq "$(pool 0 9 .taken) $(pool 1 9 .taken)" "$here $((there + 2))" 'blocks taken, with mbind()'
 vm_end n
+# So does the cpuset
+cgroup far cpuset.mems=1
+here=$(pool 0 9 .taken) there=$(pool 1 9 .taken)
+vm_new n "$CGROUPS/far"
+taskset -cp "$(</sys/devices/system/node/node0/cpulist)" "${VM_PID[n]}" >/dev/null
+vm n 'create 2M; bind 1 4G 0 2M; convert private 4G 2M; gcheck 4G 2M 0'
+assert_eq "$(pool 0 9 .taken) $(pool 1 9 .taken)" "$here $((there + 1))" 'blocks taken, with cpuset.mems of another node'
+vm_end n
 
-note 'single pages; what is not decided costs nothing'
+note "single pages, and no orders to decide"
 replace prezero --set pool_large_mb=0 --set pool_small_mb=4 --set large=false
 assert_eq "$(pol prezero '.flags | join(" ")')" '' 'flags with large=false'
 wait_for 30 pools_are "$FULL"
