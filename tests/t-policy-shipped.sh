@@ -134,6 +134,6 @@ wait_for 20 fdinfo_at_least h ready $((6 * M))
 wait_for 20 idle h
 vm h "gtouch $((4 * G + 32 * M)) 4K"
 fdinfo_is h resident=$((8 * M))
-counted boot 'blocks=4 at_limit=2 ahead=1' 'the budget'
+counted boot 'blocks=4 ahead=1 at_limit=2' 'the budget'
 vm_end h
 unload boot

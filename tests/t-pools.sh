@@ -86,7 +86,7 @@ vm n 'create 2M; bind 1 4G 0 2M; convert private 4G 2M; gcheck 4G 2M 0'
 assert_eq "$(pool 0 9 .taken) $(pool 1 9 .taken)" "$here $((there + 1))" 'blocks taken, with cpuset.mems of another node'
 vm_end n
 
-note "single pages, and no orders to decide"
+note 'single pages, and no orders to decide'
 replace prezero --set pool_large_mb=0 --set pool_small_mb=4 --set large=false
 assert_eq "$(pol prezero '.flags | join(" ")')" '' 'flags with large=false'
 wait_for 30 pools_are "$FULL"
