@@ -157,6 +157,12 @@ FULL='.ready == .high'
 NONE='.ready + .dirty + .high == 0'
 export FULL NONE
 
+# What came into pools, that are empty now, has left them
+none_lost() {
+	assert_eq "$(js '[.pools[] | .filled + .recycled] | add')" "$(js '[.pools[] | .taken + .given_back] | add')" \
+		'folios that came into pools, and that left them'
+}
+
 # MiB of free memory, with what CPUs have in their lists of free pages, which may be much
 free_mb() {
 	awk '/^ +nr_free_pages / { pages += $2 } $1 == "count:" { pages += $2 } END { print int(pages / 256) }' /proc/zoneinfo

@@ -104,3 +104,4 @@ unload prezero
 vm s 'punch 0 4M'
 fdinfo_is s recycled=0 policy=builtin
 assert_eq "$(js '[.pools[] | .ready + .dirty] | add')" 0 'in pools'
+none_lost
