@@ -29,8 +29,10 @@
 #include <linux/falloc.h>
 #include <linux/sizes.h>
 
+#include "gmem_failing.h"
 #include "gmem_guest.h"
 #include "gmem_options.h"
+#include "gmem_random.h"
 #include "test_util.h"
 
 #define MAX_WORKERS	16
@@ -125,6 +127,7 @@ static int gmem_fd;
 static void *host_mem;			/* the file's mapping, or the shared memory */
 static int pinned[2] = { -1, -1 };	/* a pipe that refers to a page of the file */
 static bool can_press, pressure;
+static int fail_fd = -1;		/* our make-it-fail: opening it might just fail */
 static u64 random_state;
 static u64 nr_ops;
 static struct record op_log[LOG];
@@ -136,19 +139,9 @@ static u64 share_add(u64 *sum, u64 n)
 
 /* Chance */
 
-static u64 mix(u64 v)
-{
-	v += 0x9e3779b97f4a7c15ULL;
-	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9ULL;
-	v = (v ^ v >> 27) * 0x94d049bb133111ebULL;
-	return v ^ v >> 31;
-}
-
-/* 0 to n - 1 */
 static u64 below(u64 n)
 {
-	random_state += 0x9e3779b97f4a7c15ULL;
-	return (mix(random_state) >> 16) % n;
+	return gmem_below(&random_state, n);
 }
 
 static bool one_in(u64 n)
@@ -248,14 +241,10 @@ static void log_op(const char *what, struct range range)
 
 static void press(bool on)
 {
-	int fd;
-
-	if (!can_press || on == pressure)
+	if (fail_fd < 0 || on == pressure)
 		return;
-	fd = open("/proc/thread-self/make-it-fail", O_WRONLY);
-	TEST_ASSERT(fd >= 0 && write(fd, on ? "1" : "0", 1) == 1, "make-it-fail: %s",
+	TEST_ASSERT(pwrite(fail_fd, on ? "1" : "0", 1, 0) == 1, "make-it-fail: %s",
 		    strerror(errno));
-	close(fd);
 	pressure = on;
 }
 
@@ -561,12 +550,10 @@ static void op_replace(struct range r)
 /* As memory pressure does, without the pressure: pools give all back. */
 static void op_shrink(struct range r)
 {
-	int fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
-
 	log_op("shrink, not", r);
 	press(false);
-	TEST_ASSERT(fd >= 0 && write(fd, "2", 1) == 1, "drop_caches: %s", strerror(errno));
-	close(fd);
+	TEST_ASSERT(gmem_write_file("/proc/sys/vm/drop_caches", "2"), "drop_caches: %s",
+		    strerror(errno));
 }
 
 /* Those who work in the background get their turn. */
@@ -695,17 +682,16 @@ static void leak_one(void)
 
 static void __noreturn live(void)
 {
-	bool killed;
 	u64 n;
 
-	random_state = mix(opt.seed << 24 ^ vm_nr);
+	random_state = gmem_mix(opt.seed << 24 ^ vm_nr);
 	host_maps = one_in(2);
 	nr_pages = 1 + below(opt.size / PAGE_SIZE);
 	if (one_in(2))
 		nr_pages = align_up(nr_pages, HUGE_PAGES);
 	n = 1 + below(VM_OPS);
-	killed = one_in(2);
-	if (killed) {
+
+	if (one_in(2)) {
 		const struct itimerval timer = {
 			.it_value.tv_usec = (1 + below(LIFE_MS - 1)) * 1000,
 		};
@@ -716,10 +702,12 @@ static void __noreturn live(void)
 	file_tags = alloc_model(sizeof(*file_tags));
 	anon_tags = alloc_model(sizeof(*anon_tags));
 	is_private = alloc_model(sizeof(*is_private));
+	if (can_press)
+		fail_fd = open("/proc/thread-self/make-it-fail", O_WRONLY);
 	create_vm();
 	while (n--)
 		turn();
-	if (opt.leak && !killed)
+	if (opt.leak)
 		leak_one();
 	check_all();
 	look_at_fdinfo();
@@ -763,19 +751,12 @@ static void __noreturn work(void)
 static bool set_knob(const char *name, const char *value)
 {
 	char path[128];
-	bool ok;
-	int fd;
 
 	snprintf(path, sizeof(path), "/sys/kernel/debug/fail_page_alloc/%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0) {
-		printf("no failing of allocations: %s: %s\n", path, strerror(errno));
-		return false;
-	}
-	ok = write(fd, value, strlen(value)) == strlen(value);
-	TEST_ASSERT(ok, "%s: %s", path, strerror(errno));
-	close(fd);
-	return true;
+	if (gmem_write_file(path, value))
+		return true;
+	printf("no failing of allocations: %s: %s\n", path, strerror(errno));
+	return false;
 }
 
 /* Allocations of any order fail for threads that ask for it. */
@@ -916,7 +897,7 @@ int main(int argc, char *argv[])
 
 	gmem_start_main();
 	clock_gettime(CLOCK_REALTIME, &now);
-	opt.seed = mix(now.tv_sec ^ (u64)now.tv_nsec << 32) >> 40;
+	opt.seed = gmem_mix(now.tv_sec ^ (u64)now.tv_nsec << 32) >> 40;
 	parse_options(argc, argv);
 	require_kernel();
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
