@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include <asm/bootparam.h>
+#include <asm/kvm_para.h>
 
 #include "vmm.h"
 
@@ -69,6 +69,11 @@ static const struct {
 	{ 0x80000001, 0, ECX, 1 << 11 | 1 << 16 },
 	{ CPUID_XSAVE, 0, EAX, ~0U },
 	{ CPUID_XSAVE, 1, EAX, ~0U },
+	/*
+	 * PV_EOI, which spares the exit at the end of an interrupt. Such a QEMU can deliver an
+	 * interrupt a second time, without asking whether the guest takes any, until the next exit.
+	 */
+	{ KVM_CPUID_FEATURES, 0, EAX, 1 << KVM_FEATURE_PV_EOI },
 };
 
 static __u32 *cpuid_register(struct kvm_cpuid_entry2 *entry, enum cpuid_register reg)

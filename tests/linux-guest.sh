@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 300
 # A real Linux, whose memory is a guest_memfd, boots, tests its memory and switches itself off: without a policy, and under
-# those that are shipped (FULL=1; else under huge, asked for by name, and prealloc).
+# those that are shipped (FULL=1; else under huge, asked for by name, and prealloc). Run by host-linux-guest.sh, in a
+# machine of its own.
 . "$(dirname "$0")/policy.sh"
 
 GUEST=/opt/gmem/guest
@@ -30,12 +30,8 @@ boot() {
 	assert_ge "$(said tested-mib)" $((MEM / 2)) 'MiB that the guest tested'
 }
 
-# said KEY: the value in its line KEY=VALUE; 0 if it is not there
-said() {
-	local value
-	value=$(grep -oE -- "(^| )$1=[^ ]*" <<<"$output" | tail -n 1)
-	echo "${value#*=}" | grep . || echo 0
-}
+# said KEY: the last value in words KEY=VALUE; 0 if there is none
+said() { tr ' ' '\n' <<<"$output" | awk -F= -v key="$1" '$1 == key { value = $2 } END { print value == "" ? 0 : value }'; }
 
 # What is resident is what was tested, and all of it is in folios that are told.
 assert_resident() {
