@@ -51,11 +51,10 @@ static const struct option long_options[] = {
 
 #define COMMON		(OPT(OPT_VM) | OPT(OPT_CGROUP) | OPT(OPT_DURATION) | OPT(OPT_ONCE))
 #define INTERVALS	"[OPTION]... [INTERVAL [COUNT]]"
-#define REPORTS		COMMON, INTERVALS
 #define FILE_ARG	"[OPTION]... FILE"
 
 static const struct command commands[] = {
-	{ "conversions", cmd_conversions, 0, 2, REPORTS,
+	{ "conversions", cmd_conversions, 0, 2, COMMON, INTERVALS,
 	  "where conversions between private and shared memory spend their time",
 	  "For each VM and direction: how many, the phases of each from the guest's exit until it\n"
 	  "runs again, and how the cost grows with the size of the range and with the number of\n"
@@ -70,20 +69,20 @@ static const struct command commands[] = {
 	  "  back         the rest until the guest runs again\n"
 	  "  total        the sum of these\n"
 	  "  first_fault  later, handling the first fault on what became private\n" },
-	{ "faults", cmd_faults, 0, 2, REPORTS,
+	{ "faults", cmd_faults, 0, 2, COMMON, INTERVALS,
 	  "faults on guest memory: what they find, how large, how long",
 	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
 	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
 	  "           invalidation, and comes again. failed: left to the VMM\n"
 	  "  largest  size as which the memory there could be mapped\n"
 	  "  mapping  size that was mapped\n" },
-	{ "zero", cmd_zero, 0, 2, REPORTS,
+	{ "zero", cmd_zero, 0, 2, COMMON, INTERVALS,
 	  "when memory is zeroed, how much, and what it costs",
 	  "  first_use  as it is mapped for the first time: a vCPU or the VMM waits\n"
 	  "  alloc      as it is allocated, because a policy wants that\n"
 	  "  ahead      while a policy populates memory ahead of its use\n"
 	  "  free       scrubbed on its way out, because a policy wants that\n" },
-	{ "alloc", cmd_alloc, 0, 2, REPORTS,
+	{ "alloc", cmd_alloc, 0, 2, COMMON, INTERVALS,
 	  "allocations: sizes asked for and got, failures; populating; freeing",
 	  "  allocated  per reason: the size that a policy asked for and that it got; fitted: more\n"
 	  "             did not fit there; fell back: the kernel had no more; the node; when it is\n"
@@ -93,13 +92,13 @@ static const struct command commands[] = {
 	  "  freed      memory that was punched out, or whose last user is gone\n"
 	  "  split      large folios that a hole was punched into\n"
 	  "  collapsed  small folios that were made a large one again, as policies want\n" },
-	{ "policy", cmd_policy, 0, 2, REPORTS,
+	{ "policy", cmd_policy, 0, 2, COMMON, INTERVALS,
 	  "what policies decide, what that costs, and what happens to them",
 	  "Policies that are attached, detached or tripped are told as it happens. Decisions are\n"
 	  "counted by policy, op and VM: fitted are those that did not fit as they were, clamped\n"
 	  "those that were nonsense. Programs are all struct_ops programs that ran, with the time\n"
 	  "that the kernel's statistics of BPF programs have for them.\n" },
-	{ "memory", cmd_memory, 0, 2, REPORTS,
+	{ "memory", cmd_memory, 0, 2, COMMON, INTERVALS,
 	  "what backs the memory of VMs now: private, shared, both",
 	  "  private  resident in guest_memfd, with the sizes of its folios\n"
 	  "  shared   memory of the VMM mapped at the same guest addresses, present or swapped\n"

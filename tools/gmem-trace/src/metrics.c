@@ -7,9 +7,9 @@
  * same name that starts later goes on from there. Sums of the host have all VMs that ever were.
  *
  * Labels are limited. A VM gets one when it is first seen, if there is room, and keeps it; if there
- * is none, the label that has been without a VM for the longest makes room: it is shown no more, but
- * its sum is remembered, should it come back. A VM for which there is no room is part of "other" as
- * long as it lives: counters never move from one label to another, where they would look like new
+ * is none, the label that has been without a VM for the longest makes room: it is shown no more,
+ * but its sum is remembered, should it come back. A VM for which there is no room is part of
+ * "other" as long as it lives: counters never move from one label to another, and look like new
  * events.
  */
 #include <stdlib.h>

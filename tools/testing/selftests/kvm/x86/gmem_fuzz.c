@@ -1602,7 +1602,7 @@ static void parse_options(int argc, char **argv)
 			break;
 		case BREAK:
 			opt.breakage = gmem_choice("--break", optarg, breakage_names,
-							  ARRAY_SIZE(breakage_names));
+						   ARRAY_SIZE(breakage_names));
 			break;
 		case 'v':
 			opt.verbose = true;
