@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 120
+# timeout: 240
 # What gmem-policy prints, in JSON with its schema and for people, agrees with what it did; --dry-run does
 # nothing; wait ends as the man page says; man page, help and completion know the same commands and options.
 . "$(dirname "$0")/policy.sh"

@@ -116,7 +116,7 @@ echo 25 >$fail/probability
 gmem_fuzz --no-failing --ops $((8000 / ${TIME_SCALE:-1})) --leak-bound 160M
 echo 0 >$slab/probability
 echo 0 >$fail/probability
-assert_ge "$(pol chaos '.counters[] | select(.name == "rebuilt").value')" 10 'decisions to rebuild'
+assert_ge "$(pol chaos '.counters[] | select(.name == "rebuilt").value')" 1 'decisions to rebuild'
 unload chaos
 
 # ---- Policies ----
