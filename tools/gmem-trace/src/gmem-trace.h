@@ -45,6 +45,7 @@ struct needs {
 	const char *const *programs;	/* names, or beginnings of names that end with '*' */
 	const char *const *events;	/* tracepoints without which there is nothing to show */
 	bool vms;
+	bool cost_latencies;	/* of each class of sizes and of vCPUs at once */
 	bool series;
 	bool decisions;
 	__u32 ring;		/* bytes of the ring buffer; 0: no events */
@@ -77,6 +78,7 @@ int fail_load(int err);
 int tracer_vm_list(__u32 **tgids);
 int tracer_vm(__u32 tgid, struct vm_stats *vm);
 void tracer_drop_vm(__u32 tgid);
+int tracer_cost_hist(const struct cost *cost, struct hist *h);
 int tracer_series(struct series_key **keys, struct series **values);
 int tracer_drop_series(const struct series_key *key);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);

@@ -38,6 +38,7 @@ char _license[] SEC("license") = "GPL";
 const volatile __u32 only_tgid;		/* 0: all */
 const volatile __u32 emit_events;	/* of those that are joined: a bit each */
 const volatile bool see_entry = true;	/* kvm_entry is there */
+const volatile bool cost_latencies;	/* keep a histogram with each cost */
 
 struct losses losses;
 
@@ -122,6 +123,20 @@ struct {
 	__type(key, __u32);
 	__type(value, struct vm_stats);
 } vm_stats SEC(".maps");
+
+/* Latencies of costs. Few classes of sizes and crowds occur, so they get a place when they do. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_COST_HISTS);
+	__type(key, __u32);
+	__type(value, struct hist);
+} cost_hists SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, MAX_COST_HISTS);
+	__type(value, __u32);
+} free_hists SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -375,12 +390,38 @@ static __always_inline bool has_asked(const struct thread *t, __u32 tgid, __u64 
 	       gfn < t->ask.gfn + t->ask.nr;
 }
 
+static __noinline void cost_hist_new(struct cost *c)
+{
+	__u32 place;
+
+	if (!c)
+		return;
+	if (bpf_map_pop_elem(&free_hists, &place)) {
+		add(&losses.series_full, 1);
+		return;
+	}
+	/* Another CPU was faster. */
+	if (__sync_val_compare_and_swap(&c->hist, 0, place))
+		bpf_map_push_elem(&free_hists, &place, 0);
+}
+
 static __always_inline void cost_add(struct cost *c, __u64 pages, __u64 ns, __u64 wait_ns)
 {
+	struct hist *h;
+	__u32 place;
+
 	add(&c->count, 1);
 	add(&c->pages, pages);
 	add(&c->ns, ns);
 	add(&c->wait_ns, wait_ns);
+	if (!cost_latencies)
+		return;
+	if (!c->hist)
+		cost_hist_new(c);
+	place = c->hist;
+	h = place ? bpf_map_lookup_elem(&cost_hists, &place) : NULL;
+	if (h)
+		hist_add(h, ns);
 }
 
 /* How many, in classes: 1, 2, to 4, to 8, ... */

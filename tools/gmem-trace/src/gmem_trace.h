@@ -42,7 +42,10 @@ struct cost {
 	__u64 pages;
 	__u64 ns;
 	__u64 wait_ns;
+	__u64 hist;		/* where the latencies are, if they are wanted; 0: nowhere */
 };
+
+#define MAX_COST_HISTS	4096	/* of all VMs; the first is not used */
 
 struct direction {
 	__u64 conversions;
@@ -122,7 +125,7 @@ struct decisions {
 struct losses {
 	__u64 dropped;		/* events that the ring buffer had no room for */
 	__u64 vms_full;		/* events of VMs beyond the size of the map */
-	__u64 series_full;	/* the same of series, and of decisions */
+	__u64 series_full;	/* the same of series, decisions, and latencies of a cost */
 	__u64 threads_full;	/* events of threads for which there was no memory */
 };
 

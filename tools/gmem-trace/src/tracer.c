@@ -255,13 +255,20 @@ int fail_load(int err)
 	return -1;
 }
 
-static int fill_slots(void)
+static int give(struct bpf_map *stack, __u32 place)
 {
-	__u32 slot, nr = bpf_map__max_entries(skel->maps.vm_stats);
+	return bpf_map__update_elem(stack, NULL, 0, &place, sizeof(place), 0);
+}
+
+static int fill_stacks(void)
+{
+	__u32 place;
 	int err = 0;
 
-	for (slot = nr; slot-- > 0 && !err; )
-		err = bpf_map__update_elem(skel->maps.free_slots, NULL, 0, &slot, sizeof(slot), 0);
+	for (place = bpf_map__max_entries(skel->maps.vm_stats); place-- > 0 && !err; )
+		err = give(skel->maps.free_slots, place);
+	for (place = bpf_map__max_entries(skel->maps.cost_hists); place-- > 1 && !err; )
+		err = give(skel->maps.free_hists, place);
 	return err;
 }
 
@@ -278,19 +285,21 @@ int tracer_open(const struct needs *needs, __u32 emit)
 		return fail_load(-errno);
 	skel->rodata->only_tgid = opt.pid;
 	skel->rodata->emit_events = emit;
+	skel->rodata->cost_latencies = needs->cost_latencies;
 	err = choose_programs(needs);
 	free_types();
 	if (err)
 		return -1;
 	size_map(skel->maps.vms, needs->vms);
 	size_map(skel->maps.vm_stats, needs->vms);
+	size_map(skel->maps.cost_hists, needs->cost_latencies);
 	size_map(skel->maps.series, needs->series);
 	size_map(skel->maps.decisions, needs->decisions);
 	bpf_map__set_max_entries(skel->maps.events, needs->ring ?: (__u32)getpagesize());
 
 	err = gmem_trace_bpf__load(skel);
 	if (!err)
-		err = fill_slots();
+		err = fill_stacks();
 	if (!err && needs->ring) {
 		ring = ring_buffer__new(bpf_map__fd(skel->maps.events), on_ring, NULL, NULL);
 		err = ring ? 0 : -errno;
@@ -395,7 +404,48 @@ int tracer_vm(__u32 tgid, struct vm_stats *vm)
 	return 0;
 }
 
-/* The VM has ended: another one may have its place. */
+/* Latencies of a cost */
+int tracer_cost_hist(const struct cost *cost, struct hist *h)
+{
+	__u32 place = cost->hist;
+
+	if (!place || bpf_map__lookup_elem(skel->maps.cost_hists, &place, sizeof(place), h,
+					   sizeof(*h), 0))
+		return -1;
+	count_hist(h);
+	return 0;
+}
+
+static void drop_hists(const struct cost *costs, int nr)
+{
+	static const struct hist none;
+	__u32 place;
+
+	for (; nr--; costs++) {
+		place = costs->hist;
+		if (!place)
+			continue;
+		bpf_map__update_elem(skel->maps.cost_hists, &place, sizeof(place), &none,
+				     sizeof(none), 0);
+		give(skel->maps.free_hists, place);
+	}
+}
+
+static void drop_vm_hists(__u32 slot)
+{
+	struct vm_stats *vm = xalloc(sizeof(*vm));
+	int d;
+
+	if (!bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0)) {
+		for (d = 0; d < 2; d++) {
+			drop_hists(vm->dir[d].by_size, NR_SIZES);
+			drop_hists(vm->dir[d].by_crowd, NR_CROWDS);
+		}
+	}
+	free(vm);
+}
+
+/* The VM has ended: others may have its places. */
 void tracer_drop_vm(__u32 tgid)
 {
 	static const struct vm_stats none;
@@ -404,8 +454,10 @@ void tracer_drop_vm(__u32 tgid)
 	if (bpf_map__lookup_and_delete_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot,
 					    sizeof(slot), 0))
 		return;
+	if (skel->rodata->cost_latencies)
+		drop_vm_hists(slot);
 	bpf_map__update_elem(skel->maps.vm_stats, &slot, sizeof(slot), &none, sizeof(none), 0);
-	bpf_map__update_elem(skel->maps.free_slots, NULL, 0, &slot, sizeof(slot), 0);
+	give(skel->maps.free_slots, slot);
 }
 
 int tracer_series(struct series_key **keys, struct series **values)
