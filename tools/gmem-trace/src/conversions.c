@@ -113,6 +113,45 @@ static void subtract(struct vm_stats *vm, const struct vm_stats *earlier)
 	}
 }
 
+/* By their place, what was told already of latencies of costs. */
+static struct hist *last_hists[MAX_COST_HISTS];
+
+/* What was counted since the last time that this was asked. */
+void cost_hist_since(const struct cost *cost, struct hist *h)
+{
+	struct hist *now, **earlier = &last_hists[cost->hist % MAX_COST_HISTS];
+
+	memset(h, 0, sizeof(*h));
+	if (tracer_cost_hist(cost, h))
+		return;
+	now = xalloc(sizeof(*now));
+	*now = *h;
+	if (*earlier)
+		hist_subtract(h, *earlier);
+	free(*earlier);
+	*earlier = now;
+}
+
+static void forget_hists(struct cost *costs, int nr)
+{
+	for (; nr--; costs++) {
+		free(last_hists[costs->hist % MAX_COST_HISTS]);
+		last_hists[costs->hist % MAX_COST_HISTS] = NULL;
+		costs->hist = 0;
+	}
+}
+
+/* Another VM gets the places. */
+static void forget_cost_hists(struct vm_stats *vm)
+{
+	int d;
+
+	for (d = 0; d < 2; d++) {
+		forget_hists(vm->dir[d].by_size, NR_SIZES);
+		forget_hists(vm->dir[d].by_crowd, NR_CROWDS);
+	}
+}
+
 static bool happened(const struct vm_stats *vm)
 {
 	return vm->hypercalls || vm->faults || vm->noops || vm->failed ||
@@ -137,7 +176,7 @@ static json_object *cost_json(const struct cost *c, const char *unit, __u64 from
 	return o;
 }
 
-static __u64 crowd_from(int i)
+__u64 crowd_from(int i)
 {
 	return i ? (1ULL << (i - 1)) + 1 : 1;
 }
@@ -316,6 +355,7 @@ static void retire(__u32 tgid)
 
 	if (!tracer_vm(tgid, vm)) {
 		tracer_drop_vm(tgid);
+		forget_cost_hists(vm);
 		vm->converting = 0;
 		if (gone.nr < MAX_GONE) {
 			append(&gone, tgid, vm);
@@ -331,7 +371,7 @@ static void retire(__u32 tgid)
 }
 
 /* See who is there, while they are, and who is not any more. */
-static void look(void)
+void conversions_look(void)
 {
 	static __u64 next;
 	__u32 *tgids;
@@ -352,72 +392,83 @@ static void look(void)
 	}
 }
 
-static void print_report(const struct snapshot *now, __u64 interval_ns)
+/* Hand each VM that is wanted to @fn: all that it did, and what it did since the last time. */
+void conversions_since(vm_fn fn)
 {
-	json_object *root = NULL, *vms = NULL;
 	struct vm_stats *vm = xalloc(sizeof(*vm)), *earlier;
-	int i;
+	struct snapshot now = {};
+	__u32 *tgids;
+	int i, nr;
 
-	if (opt.json) {
-		root = json_report("conversions", interval_ns);
-		vms = json_object_new_array();
-	} else {
-		print_time();
+	conversions_look();
+	nr = tracer_vm_list(&tgids);
+	for (i = 0; i < nr; i++) {
+		if (!tracer_vm(tgids[i], vm))
+			append(&now, tgids[i], vm);
 	}
-	for (i = 0; i < now->nr; i++) {
-		*vm = now->vms[i];
-		if (!vm_info(now->tgids[i], vm->comm)->wanted)
+	free(tgids);
+	for (i = 0; i < gone.nr; i++)
+		append(&now, gone.tgids[i], &gone.vms[i]);
+
+	for (i = 0; i < now.nr; i++) {
+		*vm = now.vms[i];
+		if (!vm_info(now.tgids[i], vm->comm)->wanted)
 			continue;
-		earlier = find_vm(&last, now->tgids[i]);
+		earlier = find_vm(&last, now.tgids[i]);
 		if (earlier)
 			subtract(vm, earlier);
-		if (!happened(vm))
-			continue;
-		if (opt.json)
-			json_object_array_add(vms, stats_json(now->tgids[i], vm, interval_ns));
-		else
-			print_vm_stats(vm_title(vm_info(now->tgids[i], vm->comm)), vm,
-				       interval_ns);
+		fn(now.tgids[i], &now.vms[i], vm);
 	}
 	free(vm);
-	if (opt.json) {
-		json_object_object_add(root, "vms", vms);
-		json_object_object_add(root, "cannot_show", lacks_json());
-		json_object_object_add(root, "losses", losses_json());
-		json_line(root);
-		return;
+
+	free_snapshot(&last);
+	for (i = 0; i < gone.nr; i++) {
+		forget_vm(&now, gone.tgids[i]);
+		vms_forget(gone.tgids[i]);
 	}
-	print_losses();
-	fflush(stdout);
+	free_snapshot(&gone);
+	last = now;
+}
+
+/* The report that is made now: its VMs, and its interval. */
+static json_object *report_vms;
+static __u64 report_ns;
+
+static void report_vm(__u32 tgid, const struct vm_stats *all __attribute__((unused)),
+		      const struct vm_stats *vm)
+{
+	if (!happened(vm))
+		return;
+	if (opt.json)
+		json_object_array_add(report_vms, stats_json(tgid, vm, report_ns));
+	else
+		print_vm_stats(vm_title(vm_info(tgid, vm->comm)), vm, report_ns);
 }
 
 static void report(__u64 interval_ns)
 {
-	struct snapshot now = {};
-	struct vm_stats *vm = xalloc(sizeof(*vm));
-	__u32 *tgids;
-	int i, nr;
+	json_object *root;
 
-	look();
-	if (interval_ns) {
-		nr = tracer_vm_list(&tgids);
-		for (i = 0; i < nr; i++) {
-			if (!tracer_vm(tgids[i], vm))
-				append(&now, tgids[i], vm);
-		}
-		free(tgids);
-		for (i = 0; i < gone.nr; i++)
-			append(&now, gone.tgids[i], &gone.vms[i]);
-		print_report(&now, interval_ns);
-		free_snapshot(&last);
-		for (i = 0; i < gone.nr; i++) {
-			forget_vm(&now, gone.tgids[i]);
-			vms_forget(gone.tgids[i]);
-		}
-		free_snapshot(&gone);
-		last = now;
+	if (!interval_ns) {
+		conversions_look();
+		return;
 	}
-	free(vm);
+	report_ns = interval_ns;
+	report_vms = json_object_new_array();
+	if (!opt.json)
+		print_time();
+	conversions_since(report_vm);
+	if (!opt.json) {
+		json_object_put(report_vms);
+		print_losses();
+		fflush(stdout);
+		return;
+	}
+	root = json_report("conversions", interval_ns);
+	json_object_object_add(root, "vms", report_vms);
+	json_object_object_add(root, "cannot_show", lacks_json());
+	json_object_object_add(root, "losses", losses_json());
+	json_line(root);
 }
 
 /* What all VMs did since the beginning. */

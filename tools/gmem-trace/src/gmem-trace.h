@@ -108,6 +108,7 @@ const char *vm_title(const struct vm_info *vm);
 void vm_json(json_object *o, const struct vm_info *vm);
 void vms_print_unknown(void);
 json_object *losses_json(void);
+const char *losses_text(void);
 void print_losses(void);
 json_object *lacks_json(void);
 void print_lacks(void);
@@ -133,10 +134,12 @@ int memory_sample(memory_fn fn);
 typedef void (*report_fn)(__u64 interval_ns);
 int run_reports(const char *what, report_fn fn, event_fn events);
 void watch_fd(int fd, void (*fn)(void));
+void catch_signal(int sig);
 void catch_signals(void);
 void stop_now(void);
 bool stopped(void);
 void nap(__u64 when);
+int ms_until(__u64 when);
 __u64 now_ns(void);
 
 /* conversions.c */
@@ -144,6 +147,16 @@ extern const char *const phase_names[NR_PHASES];
 extern const char *const dir_names[2];
 void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns);
 json_object *conversions_json(__u64 interval_ns);
+__u64 crowd_from(int i);
+typedef void (*vm_fn)(__u32 tgid, const struct vm_stats *all, const struct vm_stats *since);
+void conversions_look(void);
+void conversions_since(vm_fn fn);
+void cost_hist_since(const struct cost *cost, struct hist *h);
+
+/* series.c */
+typedef void (*series_fn)(const struct series_key *key, const struct series *all,
+			  const struct series *since);
+void series_since(series_fn fn);
 
 /* events.c */
 extern const char *const why_names[];

@@ -22,12 +22,18 @@ void stop_now(void)
 	on_signal(0);
 }
 
-void catch_signals(void)
+/* End by this signal, too. */
+void catch_signal(int sig)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
 
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	sigaction(sig, &sa, NULL);
+}
+
+void catch_signals(void)
+{
+	catch_signal(SIGINT);
+	catch_signal(SIGTERM);
 }
 
 bool stopped(void)
@@ -43,7 +49,8 @@ __u64 now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-static int ms_until(__u64 when)
+/* Not more than a tick, after which it is looked who is there. */
+int ms_until(__u64 when)
 {
 	__u64 now = now_ns();
 

@@ -399,21 +399,28 @@ static void retire(const struct series_key *keys, const struct series *values, i
 	}
 }
 
-/* See who is there, while they are; once a second, also who is not any more. */
+/* See who is there, while they are, and who is not any more. */
 static void look(void)
 {
-	static __u64 next;
 	struct rows now;
 	int i;
 
-	if (now_ns() < next)
-		return;
+	vms_refresh();
 	now.nr = tracer_series(&now.keys, &now.values);
 	for (i = 0; i < now.nr; i++)
 		vm_info(now.keys[i].tgid, NULL);
 	retire(now.keys, now.values, now.nr);
 	free_rows(&now);
-	vms_refresh();
+}
+
+/* Besides, once a second: it takes a while. */
+static void look_now_and_then(void)
+{
+	static __u64 next;
+
+	if (now_ns() < next)
+		return;
+	look();
 	next = now_ns() + NSEC_PER_SEC;
 }
 
@@ -449,22 +456,49 @@ static void print_report(const struct rows *now, const struct series *diff, __u6
 	fflush(stdout);
 }
 
+/* All that is counted now, in the order of the keys. */
+static void read_rows(struct rows *now)
+{
+	int i;
+
+	look();
+	now->nr = tracer_series(&now->keys, &now->values);
+	for (i = 0; i < gone.nr; i++)
+		add_row(now, &gone.keys[i], &gone.values[i]);
+	free_rows(&gone);
+	sort_series(now->keys, &now->values, now->nr);
+}
+
 static void report(__u64 interval_ns)
+{
+	struct series *diff;
+	struct rows now;
+
+	if (!interval_ns) {
+		look_now_and_then();
+		return;
+	}
+	read_rows(&now);
+	diff = since_last(now.keys, now.values, now.nr);
+	print_report(&now, diff, interval_ns);
+	free(diff);
+	free_rows(&last);
+	last = now;
+}
+
+/* Hand each series of VMs that are wanted to @fn: all, and what came since the last time. */
+void series_since(series_fn fn)
 {
 	struct series *diff;
 	struct rows now;
 	int i;
 
-	look();
-	if (!interval_ns)
-		return;
-	now.nr = tracer_series(&now.keys, &now.values);
-	for (i = 0; i < gone.nr; i++)
-		add_row(&now, &gone.keys[i], &gone.values[i]);
-	free_rows(&gone);
-	sort_series(now.keys, &now.values, now.nr);
+	read_rows(&now);
 	diff = since_last(now.keys, now.values, now.nr);
-	print_report(&now, diff, interval_ns);
+	for (i = 0; i < now.nr; i++) {
+		if (vm_info(now.keys[i].tgid, NULL)->wanted)
+			fn(&now.keys[i], &now.values[i], &diff[i]);
+	}
 	free(diff);
 	free_rows(&last);
 	last = now;

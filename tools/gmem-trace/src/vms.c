@@ -236,13 +236,18 @@ json_object *losses_json(void)
 	return o;
 }
 
-void print_losses(void)
+const char *losses_text(void)
 {
 	struct losses l;
 
 	tracer_losses(&l);
-	printf("lost: %llu events dropped, %llu of VMs too many, %llu of series too many, %llu of threads\n",
-	       l.dropped, l.vms_full, l.series_full, l.threads_full);
+	return fmt("lost: %llu events dropped, %llu of VMs too many, %llu of series too many, %llu of threads",
+		   l.dropped, l.vms_full, l.series_full, l.threads_full);
+}
+
+void print_losses(void)
+{
+	puts(losses_text());
 	if (nr_unknown)
 		printf("not shown: %llu VMs that ended before it was known whether they are wanted\n",
 		       nr_unknown);
