@@ -4,10 +4,10 @@
 _gmem_trace()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-	local commands='conversions faults zero alloc policy memory events record report export help' command='' i
+	local commands='conversions top faults zero alloc policy memory events record report export help' command='' i
 	local common='--pid --vm --cgroup --duration --timestamp --json --verbose --help'
 	local -A options=(
-		[conversions]="$common --once" [faults]="$common --once" [zero]="$common --once"
+		[conversions]="$common --once" [top]="$common" [faults]="$common --once" [zero]="$common --once"
 		[alloc]="$common --once" [policy]="$common --once" [memory]="$common --once"
 		[events]="$common --event --slower --number" [record]="$common"
 		[report]='--pid --vm --output --text --svg --perfetto'

@@ -176,6 +176,7 @@ const char *word(const char *const *names, unsigned int nr, __u64 value);
 
 /* The commands: each returns an exit code, or -1 after fail(). */
 int cmd_conversions(void);
+int cmd_top(void);
 int cmd_faults(void);
 int cmd_zero(void);
 int cmd_alloc(void);

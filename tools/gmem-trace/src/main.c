@@ -69,6 +69,23 @@ static const struct command commands[] = {
 	  "  back         the rest until the guest runs again\n"
 	  "  total        the sum of these\n"
 	  "  first_fault  later, handling the first fault on what became private\n" },
+	{ "top", cmd_top, 0, 2, COMMON & ~OPT(OPT_ONCE), INTERVALS,
+	  "a live screen: which VM loses most time, in which phase, with which ranges",
+	  "VMs, those that lose most time in conversions and faults first. Below, one of them: its\n"
+	  "phases (see 'help conversions'), and how long conversions take by the size of their range\n"
+	  "and by the number of vCPUs that convert at once. New figures come every INTERVAL (2\n"
+	  "seconds). Keys:\n"
+	  "\n"
+	  "  q              quit\n"
+	  "  h, ?           help\n"
+	  "  up, down       another VM; PgUp, PgDn, Home, End\n"
+	  "  < >            sort by the column to the left, to the right; R: the other way round\n"
+	  "  o              sort by a column that is asked for\n"
+	  "  d, s           ask for the seconds between updates\n"
+	  "  p              ask for the pid of the only VM to show\n"
+	  "  t              conversions to private, to shared, or both\n"
+	  "  z              colours\n"
+	  "  space          update now\n" },
 	{ "faults", cmd_faults, 0, 2, COMMON, INTERVALS,
 	  "faults on guest memory: what they find, how large, how long",
 	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
@@ -174,6 +191,7 @@ static const char help[] =
 	"  gmem-trace conversions -T 5            every 5 seconds, with the time\n"
 	"  gmem-trace conversions --vm web-1 1 10 one VM by its name, ten times\n"
 	"  gmem-trace conversions -j --duration 60 | jq .vms[].to.private.phases.lock.p99_ns\n"
+	"  gmem-trace top                         which VM loses time, and what with, live\n"
 	"  gmem-trace faults --once               one second of faults\n"
 	"  gmem-trace memory                      what backs the memory of VMs now\n"
 	"  gmem-trace events --event conversion --slower 10ms\n"
