@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# What gmem-trace conversions and export cost: by a clock that counts instructions, and by the kernel's statistics of BPF
+# What gmem-trace conversions, export and top cost: by a clock that counts instructions, and by the kernel's statistics of BPF
 # programs, one conversion executes at most 2,000 instructions of their programs, whatever the size of its range.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
@@ -26,15 +26,24 @@ cost_of_scrapes() {
 	read -r after rest <"/proc/$1/schedstat"
 	echo "$(grep -vc ^# /tmp/scrape) $(((after - before) / 10))"
 }
+soon() {
+	for i in $(seq 300); do "$@" && break; sleep 0.1; done
+}
+is_up() { tmux capture-pane -p | grep -q "^gmem-trace top"; }
 measure() {
 	local policy tracer
 	gmem-trace policy >/dev/null 2>/tmp/policy &
 	policy=$!
-	gmem-trace "$@" >/dev/null 2>/tmp/tracer &
-	tracer=$!
-	for f in policy tracer; do
-		for i in $(seq 300); do grep -q ^Tracing /tmp/$f && break; sleep 0.1; done
-	done
+	if [ "$1" = top ]; then
+		tmux new-session -d -x 80 -y 24 "exec gmem-trace top"
+		tracer=$(tmux list-panes -F "#{pane_pid}")
+		soon is_up
+	else
+		gmem-trace "$@" >/dev/null 2>/tmp/tracer &
+		tracer=$!
+		soon grep -q ^Tracing /tmp/tracer
+	fi
+	soon grep -q ^Tracing /tmp/policy
 	# The first conversions of all make the state
 	/opt/gmem/selftests/gmem_workload -n 4 >/dev/null
 	stats start
@@ -49,10 +58,11 @@ measure() {
 	wait
 }
 measure conversions >/run/results/conversions
-measure export >/run/results/export'
+measure export >/run/results/export
+measure top >/run/results/top'
 scripts/boot --icount --log "$BUILD/logs/console-cost.log" --results "$tmp" -- bash -c "$measure"
 
-for command in conversions export; do
+for command in conversions export top; do
 	echo "$command"
 	awk -v limit=2000 '
 {
