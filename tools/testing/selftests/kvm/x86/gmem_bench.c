@@ -1,17 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What guest_memfd costs, per 4K page: first access by the guest, fallocate(), conversion in both
- * directions, hole punching, and freeing at close.
+ * What guest_memfd costs:
+ *
+ *	pages		per 4K page: first access by the guest, fallocate(), conversion in both
+ *			directions, hole punching, and freeing at close
+ *	conversions	of 4K, 64M and 1G that the guest has touched, to shared and back
+ *	bounce		of bounce buffers, which a guest converts all the time, with all that
+ *			follows from it: at most 64 at a time, of 4K to 256K, in 16M of a VM of
+ *			256M that has touched all its memory
+ *	bounce_fixed	the same, of 64 buffers that never move
  *
  * One KVM_X86_SW_PROTECTED_VM with one vCPU. It is meant for a machine whose clock counts
  * instructions (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the numbers are
  * nanoseconds, with their noise.
  *
- * A round makes a new file, binds it, goes through all steps once unmeasured, so that stage-2 page
- * tables, slabs and caches are there, and then through them again, measured. The first round is not
- * counted; the rest give the median, least and largest cost. Stage-2 faults are counted by KVM's
- * statistic pf_taken. Where the kernel has policies, the number of their decisions in each step is
- * read from the file's fdinfo.
+ * A round of pages makes a new file, binds it, goes through all steps once unmeasured, so that
+ * stage-2 page tables, slabs and caches are there, and then through them again, measured. The first
+ * round is not counted; the rest give the median, least and largest cost. Stage-2 faults are
+ * counted by KVM's statistic pf_taken. Where the kernel has policies, the number of their decisions
+ * in each step is read from the file's fdinfo.
+ *
+ * Rounds of the others have one file. A bounce buffer is made shared and punched out, as VMMs do;
+ * later it is made private, and the guest writes to each page of it, faults and all. Buffers are
+ * taken one behind the other, as gmem_workload does; those of bounce_fixed never move, and are
+ * taken and given back at random.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -32,6 +44,10 @@
 #define ONE_BY_ONE	512	/* pages that are converted one by one: as many as a 2M page has */
 #define MAX_PAGES	(SZ_1G / PAGE_SIZE)
 #define MAX_ROUNDS	64
+#define BOUNCE_VM	SZ_256M
+#define BOUNCE_POOL	SZ_16M
+#define BOUNCE_BUFFERS	64
+#define BOUNCE_SLOT	(BOUNCE_POOL / BOUNCE_BUFFERS)
 
 enum step {
 	STEP_SET_PRIVATE,
@@ -48,6 +64,11 @@ enum step {
 	STEP_CREATE,
 	STEP_CLOSE,
 	STEP_CLEAR,
+	STEP_CONVERT_4K,
+	STEP_CONVERT_64M,
+	STEP_CONVERT_1G,
+	STEP_BOUNCE,
+	STEP_BOUNCE_FIXED,
 	STEPS,
 };
 
@@ -97,11 +118,26 @@ static const struct {
 	[STEP_CLEAR] = {
 		"clear", "write zeroes to a page that is in memory (rep stosq)",
 	},
+	[STEP_CONVERT_4K] = {
+		"convert_4k", "convert a page that the guest has mapped to shared, and back",
+	},
+	[STEP_CONVERT_64M] = {
+		"convert_64m", "64M that the guest has mapped, to shared and back",
+	},
+	[STEP_CONVERT_1G] = {
+		"convert_1g", "1G that the guest has mapped, to shared and back",
+	},
+	[STEP_BOUNCE] = {
+		"bounce", "convert a bounce buffer: also punch it, or have the guest write to it",
+	},
+	[STEP_BOUNCE_FIXED] = {
+		"bounce_fixed", "the same, of buffers that never move",
+	},
 };
 
 struct sample {
 	u64 ns;
-	u64 units;		/* pages, or files */
+	u64 units;		/* pages, files, or conversions */
 	u64 decisions;
 	u64 faults;
 };
@@ -115,7 +151,7 @@ static struct kvm_vm *vm;
 static struct kvm_vcpu *vcpu;
 static u64 *guest_args;
 static void *shared_mem;
-static u64 mem_size;		/* of the file: pages, rounded up to 2M */
+static u64 mem_size;		/* of the file: a multiple of 2M */
 
 static void guest_code(u64 *args)
 {
@@ -152,16 +188,21 @@ static void set_attributes(u64 gpa, u64 size, bool private)
 	vm_set_memory_attributes(vm, gpa, size, private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0);
 }
 
-static void touch(u64 size)
+static void touch(u64 gpa, u64 size)
 {
 	struct ucall uc;
 
-	guest_args[0] = BENCH_GPA;
-	guest_args[1] = BENCH_GPA + size;
+	guest_args[0] = gpa;
+	guest_args[1] = gpa + size;
 	vcpu_run(vcpu);
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "the guest: exit %u (%s), ucall %lu",
 		    vcpu->run->exit_reason, exit_reason_str(vcpu->run->exit_reason), uc.cmd);
-	TEST_ASSERT(uc.args[1] == BENCH_GPA + size, "the guest stopped at 0x%lx", uc.args[1]);
+	TEST_ASSERT(uc.args[1] == gpa + size, "the guest stopped at 0x%lx", uc.args[1]);
+}
+
+static void punch(int fd, u64 gpa, u64 size)
+{
+	kvm_fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, gpa - BENCH_GPA, size);
 }
 
 static void clear_page(void *page)
@@ -190,11 +231,11 @@ static void do_step(enum step step, int fd, u64 size)
 	case STEP_TOUCH:
 	case STEP_RETOUCH:
 	case STEP_TOUCH_ALLOCATED:
-		touch(size);
+		touch(BENCH_GPA, size);
 		break;
 	case STEP_PUNCH:
 	case STEP_PUNCH_SHARED:
-		kvm_fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, size);
+		punch(fd, BENCH_GPA, size);
 		break;
 	case STEP_FALLOCATE:
 		kvm_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size);
@@ -269,7 +310,7 @@ static void set_memslot(u64 size, int fd)
 				   fd, 0);
 }
 
-static void run_round(struct sample *s)
+static void run_pages(struct sample *s)
 {
 	u64 start;
 	int fd, i;
@@ -298,6 +339,155 @@ static void run_round(struct sample *s)
 	set_memslot(0, -1);
 }
 
+/* A file that is there for all rounds, and all of which the guest has touched. */
+static int touched_file(void)
+{
+	static int fd = -1;
+
+	if (fd < 0) {
+		fd = vm_create_guest_memfd(vm, mem_size, 0);
+		set_memslot(mem_size, fd);
+		set_attributes(BENCH_GPA, mem_size, true);
+		touch(BENCH_GPA, mem_size);
+	}
+	return fd;
+}
+
+/* The memory stays where it is; to be mapped again, it has to be touched. */
+static void convert_touched(enum step step, u64 size, struct sample *s)
+{
+	u64 start;
+
+	touch(BENCH_GPA, size);
+	start = now_ns();
+	set_attributes(BENCH_GPA, size, false);
+	set_attributes(BENCH_GPA, size, true);
+	s[step] = (struct sample) { .ns = now_ns() - start, .units = 1 };
+}
+
+static void run_conversions(struct sample *s)
+{
+	touched_file();
+	convert_touched(STEP_CONVERT_4K, PAGE_SIZE, s);
+	convert_touched(STEP_CONVERT_64M, SZ_64M, s);
+	convert_touched(STEP_CONVERT_1G, SZ_1G, s);
+}
+
+/* Bounce buffers that are shared now: as many as there are, the oldest first. */
+static struct range {
+	u64 gpa;
+	u64 size;
+} live[BOUNCE_BUFFERS];
+static int nr_live;
+
+static u64 random_below(u64 n)
+{
+	static u64 state = 12345;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (state >> 16) % n;
+}
+
+static void take_buffer(int fd, struct range buffer)
+{
+	set_attributes(buffer.gpa, buffer.size, false);
+	punch(fd, buffer.gpa, buffer.size);
+	live[nr_live++] = buffer;
+}
+
+static void give_buffer(void)
+{
+	struct range buffer = live[0];
+
+	memmove(live, live + 1, --nr_live * sizeof(*live));
+	set_attributes(buffer.gpa, buffer.size, true);
+	touch(buffer.gpa, buffer.size);
+}
+
+/* One conversion of gmem_workload's bounce pattern. */
+static void bounce_ring(int fd)
+{
+	static u64 cursor = BENCH_GPA;
+	struct range next;
+	bool give;
+	int i;
+
+	next.size = PAGE_SIZE << min(random_below(7), random_below(7));
+	if (cursor + next.size > BENCH_GPA + BOUNCE_POOL)
+		cursor = BENCH_GPA;
+	next.gpa = cursor;
+	give = nr_live == BOUNCE_BUFFERS || (nr_live && random_below(2));
+	for (i = 0; i < nr_live; i++)
+		give |= next.gpa < live[i].gpa + live[i].size &&
+			live[i].gpa < next.gpa + next.size;
+	if (give) {
+		give_buffer();
+	} else {
+		take_buffer(fd, next);
+		cursor += next.size;
+	}
+}
+
+/* One conversion of a buffer that is taken at random from those that never move. */
+static void bounce_fixed(int fd)
+{
+	static struct range buffers[BOUNCE_BUFFERS];
+	static bool shared[BOUNCE_BUFFERS];
+	int i;
+
+	for (i = 0; !buffers[BOUNCE_BUFFERS - 1].size && i < BOUNCE_BUFFERS; i++) {
+		buffers[i].gpa = BENCH_GPA + i * BOUNCE_SLOT;
+		buffers[i].size = PAGE_SIZE * (1 + random_below(BOUNCE_SLOT / PAGE_SIZE));
+	}
+	i = random_below(BOUNCE_BUFFERS);
+	set_attributes(buffers[i].gpa, buffers[i].size, shared[i]);
+	if (shared[i])
+		touch(buffers[i].gpa, buffers[i].size);
+	else
+		punch(fd, buffers[i].gpa, buffers[i].size);
+	shared[i] = !shared[i];
+}
+
+static void run_bounce(enum step step, void (*bounce)(int fd), u64 nr, struct sample *s)
+{
+	int fd = touched_file();
+	u64 start, before, faults, i;
+
+	before = policy_decisions(fd);
+	faults = vcpu_get_stat(vcpu, pf_taken);
+	start = now_ns();
+	for (i = 0; i < nr; i++)
+		bounce(fd);
+	s[step] = (struct sample) {
+		.ns = now_ns() - start, .units = nr,
+		.decisions = policy_decisions(fd) - before,
+		.faults = vcpu_get_stat(vcpu, pf_taken) - faults,
+	};
+}
+
+static void run_ring(struct sample *s)
+{
+	run_bounce(STEP_BOUNCE, bounce_ring, 2048, s);
+}
+
+static void run_fixed(struct sample *s)
+{
+	run_bounce(STEP_BOUNCE_FIXED, bounce_fixed, 256, s);
+}
+
+static const struct kind {
+	const char *name;
+	void (*round)(struct sample *s);
+	u64 size;		/* of the file; 0: as --pages says */
+} kinds[] = {
+	{ "pages", run_pages, 0 },
+	{ "conversions", run_conversions, SZ_1G },
+	{ "bounce", run_ring, BOUNCE_VM },
+	{ "bounce_fixed", run_fixed, BOUNCE_VM },
+};
+
 static int compare(const void *a, const void *b)
 {
 	const struct sample *x = a, *y = b;
@@ -305,12 +495,12 @@ static int compare(const void *a, const void *b)
 	return x->ns < y->ns ? -1 : x->ns > y->ns;
 }
 
-static void report_json(int i, const struct sample *sorted, u64 counted)
+static void report_json(int i, const struct sample *sorted, u64 counted, bool first)
 {
 	const struct sample *mid = &sorted[counted / 2];
 	double units = mid->units;
 
-	printf("%s\n  \"%s\": {", i ? "," : "", steps[i].name);
+	printf("%s\n  \"%s\": {", first ? "" : ",", steps[i].name);
 	printf("\"ns\": %.3f, \"min\": %.3f, \"max\": %.3f, ", mid->ns / units,
 	       sorted[0].ns / units, sorted[counted - 1].ns / units);
 	printf("\"units\": %lu, \"decisions\": %lu, \"faults\": %lu, \"what\": \"%s\"}", mid->units,
@@ -319,11 +509,13 @@ static void report_json(int i, const struct sample *sorted, u64 counted)
 
 static void report_text(int i, const struct sample *mid)
 {
+	bool each = i == STEP_CREATE || i >= STEP_CONVERT_4K;
+
 	printf("%s %.1f %s\n", steps[i].name, (double)mid->ns / mid->units,
-	       i == STEP_CREATE ? "ns" : "ns/page");
+	       each ? "ns" : "ns/page");
 	if (mid->decisions)
-		printf("%s_decisions %.4f 1/page\n", steps[i].name,
-		       (double)mid->decisions / mid->units);
+		printf("%s_decisions %.4f %s\n", steps[i].name,
+		       (double)mid->decisions / mid->units, each ? "each" : "1/page");
 	if (mid->faults)
 		printf("%s_faults %lu\n", steps[i].name, mid->faults);
 }
@@ -332,19 +524,23 @@ static void report(bool json)
 {
 	struct sample s[MAX_ROUNDS];
 	u64 counted = rounds - 1;
+	bool first = true;
 	int i, j;
 
 	if (json)
 		printf("{\"schema\": 1, \"pages\": %lu, \"rounds\": %lu, \"steps\": {", pages,
 		       counted);
 	for (i = 0; i < STEPS; i++) {
+		if (!samples[0][i].units)
+			continue;
 		for (j = 0; j < counted; j++)
 			s[j] = samples[j + 1][i];
 		qsort(s, counted, sizeof(*s), compare);
 		if (json)
-			report_json(i, s, counted);
+			report_json(i, s, counted, first);
 		else
 			report_text(i, &s[counted / 2]);
+		first = false;
 	}
 	if (json)
 		printf("\n}}\n");
@@ -354,13 +550,25 @@ static void help(const char *name)
 {
 	int i;
 
-	printf("usage: %s [-p PAGES] [-r ROUNDS] [--json]\n"
-	       "  -p, --pages N    pages in each step (%lu)\n"
+	printf("usage: %s [-p PAGES] [-r ROUNDS] [--json] [WHAT]\n"
+	       "WHAT is pages (the default), conversions, bounce, or bounce_fixed.\n"
+	       "  -p, --pages N    pages in each step of pages (%lu)\n"
 	       "  -r, --rounds N   rounds; the first is not counted (%lu)\n"
 	       "  -j, --json       all of it, as JSON; else lines NAME VALUE UNIT\n"
 	       "Costs, of a 4K page where nothing else is said:\n", name, pages, rounds);
 	for (i = 0; i < STEPS; i++)
 		printf("  %-16s %s\n", steps[i].name, steps[i].what);
+}
+
+static const struct kind *find_kind(const char *name)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	}
+	return NULL;
 }
 
 static u64 parse_number(const char *s, u64 least, u64 most)
@@ -386,6 +594,7 @@ int main(int argc, char *argv[])
 		.mode = VM_MODE_DEFAULT,
 		.type = KVM_X86_SW_PROTECTED_VM,
 	};
+	const struct kind *kind;
 	bool json = false;
 	gva_t gva;
 	int opt, i;
@@ -409,13 +618,14 @@ int main(int argc, char *argv[])
 			return 2;
 		}
 	}
-	if (optind != argc) {
-		fprintf(stderr, "gmem_bench: what is '%s'? See --help\n", argv[optind]);
+	kind = find_kind(optind < argc ? argv[optind++] : "pages");
+	if (!kind || optind < argc) {
+		fprintf(stderr, "gmem_bench: what is '%s'? See --help\n", argv[argc - 1]);
 		return 2;
 	}
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
 
-	mem_size = align_up(pages * PAGE_SIZE, SZ_2M);
+	mem_size = kind->size ?: align_up(pages * PAGE_SIZE, SZ_2M);
 	vm = __vm_create(shape, 1, 0);
 	gmem_map_identity(vm, BENCH_GPA, BENCH_GPA + mem_size);
 	gva = vm_alloc_page(vm);
@@ -429,7 +639,7 @@ int main(int argc, char *argv[])
 	memset(shared_mem, 0xff, min_t(u64, mem_size, SZ_2M));
 
 	for (i = 0; i < rounds; i++)
-		run_round(samples[i]);
+		kind->round(samples[i]);
 	report(json);
 	kvm_vm_free(vm);
 	return 0;
