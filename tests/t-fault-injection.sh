@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 300
+# timeout: 600
 # The N-th allocation fails, N = 1, 2, ..., of every operation on guest memory, without a policy and under those that
 # allocate otherwise, and of loading, replacing and unloading policies: the right error or none, right bytes, no
 # leak, and it works the second time (invariants 1 to 4).
@@ -121,8 +121,8 @@ unload chaos
 
 # ---- Policies ----
 
-# sweep CALL WELL COMMAND...: all allocations of CALLs fail, one in each run of COMMAND. It says so with status 1,
-# having changed nothing, or nothing is lost by it. WELL brings back what was there before.
+# sweep CALL WELL COMMAND...: all allocations of CALLs fail, one in each run of COMMAND, which says so with status 1
+# unless nothing is lost by it. WELL checks that what is there is whole, and brings back what was there before.
 sweep() {
 	local call=$1 well=$2 n rc out failed=0
 	shift 2
@@ -134,9 +134,9 @@ sweep() {
 		if [ $rc != 0 ]; then
 			failed=$((failed + 1))
 			assert_eq "$rc" 1 "status of '$*' when allocation $n of $call fails: $out"
-			assert_match "$out" 'memory|ENOMEM' 'what it says'
+			assert_match "$out" 'gmem-policy: .*: .' 'what it says'
 		fi
-		$well $rc
+		$well
 	done
 	assert_eq "$rc" 0 "status of '$*' when nothing fails: $out"
 	note "$call of '$*': $((n - 1)) allocations: $failed fail it"
@@ -146,16 +146,17 @@ sweep() {
 vm_new a
 vm a 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 4M 7'
 
-not_loaded() {
-	if [ "$1" = 0 ]; then
+# Loaded and pinned, also if it could not be shown then; or not at all.
+loaded_or_not() {
+	if [ -e "$PINS/huge" ]; then
 		policy_becomes a huge global
 		unload huge
 	fi
 	policy_becomes a builtin builtin
-	[ ! -e "$PINS/huge" ] || die 'a pin of what was not loaded'
+	assert_eq "$(js '.policies | length')" 0 'policies'
 }
 for call in map_update_elem link_create obj_pin; do
-	sweep $call not_loaded gmem-policy load huge
+	sweep $call loaded_or_not gmem-policy load huge
 	unload huge
 done
 
@@ -166,14 +167,14 @@ still_huge() {
 }
 for call in map_update_elem link_update; do sweep $call still_huge gmem-policy replace huge; done
 
-loaded_again() {
-	if ! [ -e "$PINS/huge" ]; then load huge; fi
+# Detached, though its pin may have stayed, which the next load takes.
+detached() {
+	policy_becomes a builtin builtin
+	load huge
 	policy_becomes a huge global
 }
-for call in link_detach unlink; do
-	sweep $call loaded_again gmem-policy unload huge
-	load huge
-done
+sweep unlink detached gmem-policy unload huge
+load huge
 sweep iter_create true gmem-policy status
 vm a 'gcheck 4G 4M 7; punch 1M 8K'
 vm_end a
