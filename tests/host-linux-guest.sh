@@ -5,5 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-exec scripts/boot --cpus 1 --log build/logs/console-linux-guest.log --env "FULL=${FULL:-}" --timeout 560 -- \
+exec scripts/boot --cpus 1 --log "${BUILD:-build}/logs/console-linux-guest.log" --env "FULL=${FULL:-}" --timeout 560 -- \
 	bash /opt/gmem/tests/linux-guest.sh

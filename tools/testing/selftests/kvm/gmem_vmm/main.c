@@ -94,8 +94,9 @@ static __u64 parse_number(const char *name, const char *s, bool size, __u64 leas
 
 	value = strtoull(s, &end, 10);
 	unit = size && *end ? strchr(units, *end) : NULL;
-	if (unit && value <= most) {
-		value <<= 10 * (unit - units + 1);
+	if (unit) {
+		if (value <= most)
+			value <<= 10 * (unit - units + 1);
 		end++;
 	}
 	if (*s < '0' || *s > '9' || *end)
