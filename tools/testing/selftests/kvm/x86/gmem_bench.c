@@ -5,6 +5,9 @@
  *	pages		per 4K page: first access by the guest, fallocate(), conversion in both
  *			directions, hole punching, and freeing at close
  *	conversions	of 4K, 64M and 1G that the guest has touched, to shared and back
+ *	fill		of a VM from the creation of its memory until the guest has touched all of
+ *			it, and of its end: what the VMM's own thread executes. Before that it does
+ *			nothing for a while, in which pools are filled
  *	bounce		of bounce buffers, which a guest converts all the time, with all that
  *			follows from it: at most 64 at a time, of 4K to 256K, in 16M of a VM of
  *			256M that has touched all its memory
@@ -30,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 
@@ -69,6 +73,10 @@ enum step {
 	STEP_CONVERT_1G,
 	STEP_BOUNCE,
 	STEP_BOUNCE_FIXED,
+	STEP_FILL,
+	STEP_FILL_TOUCH,
+	STEP_FILL_RETOUCH,
+	STEP_FILL_CLOSE,
 	STEPS,
 };
 
@@ -132,6 +140,18 @@ static const struct {
 	},
 	[STEP_BOUNCE_FIXED] = {
 		"bounce_fixed", "the same, of buffers that never move",
+	},
+	[STEP_FILL] = {
+		"fill", "all from the creation of the file until the guest has touched it all",
+	},
+	[STEP_FILL_TOUCH] = {
+		"fill_touch", "of that, the guest's first access",
+	},
+	[STEP_FILL_RETOUCH] = {
+		"fill_retouch", "access to what is mapped: the guest's own loop",
+	},
+	[STEP_FILL_CLOSE] = {
+		"fill_close", "close the file",
 	},
 };
 
@@ -339,6 +359,57 @@ static void run_pages(struct sample *s)
 	set_memslot(0, -1);
 }
 
+/* How long nothing is done, so that threads of the kernel can fill pools. */
+#define FILL_PAUSE	3
+
+static u64 thread_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* What was executed since @start, which is moved on */
+static struct sample since(u64 *start)
+{
+	struct sample s = { .units = pages };
+	u64 now = thread_ns();
+
+	s.ns = now - *start;
+	*start = now;
+	return s;
+}
+
+static void run_fill(struct sample *s)
+{
+	u64 faults, begin, start;
+	int fd;
+
+	sleep(FILL_PAUSE);
+	faults = vcpu_get_stat(vcpu, pf_taken);
+	begin = thread_ns();
+	fd = vm_create_guest_memfd(vm, mem_size, 0);
+	set_memslot(mem_size, fd);
+	set_attributes(BENCH_GPA, mem_size, true);
+	start = thread_ns();
+	touch(BENCH_GPA, pages * PAGE_SIZE);
+	s[STEP_FILL_TOUCH] = since(&start);
+	s[STEP_FILL_TOUCH].faults = vcpu_get_stat(vcpu, pf_taken) - faults;
+	s[STEP_FILL] = since(&begin);
+
+	start = thread_ns();
+	touch(BENCH_GPA, pages * PAGE_SIZE);
+	s[STEP_FILL_RETOUCH] = since(&start);
+
+	/* What is mapped goes with the memslot, before; here it is about the memory. */
+	set_attributes(BENCH_GPA, mem_size, false);
+	set_memslot(0, -1);
+	start = thread_ns();
+	close(fd);
+	s[STEP_FILL_CLOSE] = since(&start);
+}
+
 /* A file that is there for all rounds, and all of which the guest has touched. */
 static int touched_file(void)
 {
@@ -359,10 +430,10 @@ static void convert_touched(enum step step, u64 size, struct sample *s)
 	u64 start;
 
 	touch(BENCH_GPA, size);
-	start = now_ns();
+	start = gmem_now_ns();
 	set_attributes(BENCH_GPA, size, false);
 	set_attributes(BENCH_GPA, size, true);
-	s[step] = (struct sample) { .ns = now_ns() - start, .units = 1 };
+	s[step] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
 }
 
 static void run_conversions(struct sample *s)
@@ -457,11 +528,11 @@ static void run_bounce(enum step step, void (*bounce)(int fd), u64 nr, struct sa
 
 	before = policy_decisions(fd);
 	faults = vcpu_get_stat(vcpu, pf_taken);
-	start = now_ns();
+	start = gmem_now_ns();
 	for (i = 0; i < nr; i++)
 		bounce(fd);
 	s[step] = (struct sample) {
-		.ns = now_ns() - start, .units = nr,
+		.ns = gmem_now_ns() - start, .units = nr,
 		.decisions = policy_decisions(fd) - before,
 		.faults = vcpu_get_stat(vcpu, pf_taken) - faults,
 	};
@@ -483,6 +554,7 @@ static const struct kind {
 	u64 size;		/* of the file; 0: as --pages says */
 } kinds[] = {
 	{ "pages", run_pages, 0 },
+	{ "fill", run_fill, 0 },
 	{ "conversions", run_conversions, SZ_1G },
 	{ "bounce", run_ring, BOUNCE_VM },
 	{ "bounce_fixed", run_fixed, BOUNCE_VM },
@@ -509,7 +581,7 @@ static void report_json(int i, const struct sample *sorted, u64 counted, bool fi
 
 static void report_text(int i, const struct sample *mid)
 {
-	bool each = i == STEP_CREATE || i >= STEP_CONVERT_4K;
+	bool each = i == STEP_CREATE || (i >= STEP_CONVERT_4K && i <= STEP_BOUNCE_FIXED);
 
 	printf("%s %.1f %s\n", steps[i].name, (double)mid->ns / mid->units,
 	       each ? "ns" : "ns/page");
@@ -551,8 +623,8 @@ static void help(const char *name)
 	int i;
 
 	printf("usage: %s [-p PAGES] [-r ROUNDS] [--json] [WHAT]\n"
-	       "WHAT is pages (the default), conversions, bounce, or bounce_fixed.\n"
-	       "  -p, --pages N    pages in each step of pages (%lu)\n"
+	       "WHAT is pages (the default), fill, conversions, bounce, or bounce_fixed.\n"
+	       "  -p, --pages N    pages in each step of pages and fill (%lu)\n"
 	       "  -r, --rounds N   rounds; the first is not counted (%lu)\n"
 	       "  -j, --json       all of it, as JSON; else lines NAME VALUE UNIT\n"
 	       "Costs, of a 4K page where nothing else is said:\n", name, pages, rounds);
