@@ -267,13 +267,13 @@ static const char *crowd_label(int i)
 					    fmt("%llu-%llu", crowd_from(i), 1ULL << i);
 }
 
-/* How many of @cells are shown in @room lines: those with most time in them; a mark for each. */
-static int choose(const struct top_cell *cells, int nr, int room, bool *shown)
+/* Mark those of @cells that are shown in @room lines: those with most time in them. */
+static void choose(const struct top_cell *cells, int nr, int room, bool *shown)
 {
-	int i, best, n;
+	int i, best;
 
 	memset(shown, 0, nr * sizeof(*shown));
-	for (n = 0; n < room; n++) {
+	while (room--) {
 		best = -1;
 		for (i = 0; i < nr; i++) {
 			if (cells[i].count && !shown[i] &&
@@ -284,7 +284,6 @@ static int choose(const struct top_cell *cells, int nr, int room, bool *shown)
 			break;
 		shown[best] = true;
 	}
-	return n;
 }
 
 static int count_cells(const struct top_cell *cells, int nr)
@@ -296,25 +295,50 @@ static int count_cells(const struct top_cell *cells, int nr)
 	return n;
 }
 
-static int draw_cells(const struct top *top, const char *head, const char *last,
-		      const struct top_cell *cells, int nr, const char *(*label)(int i),
-		      int y, int room)
+static __u64 ns_per_page(const struct top_cell *cell)
 {
-	bool shown[MAX_CLASSES];
+	return cell->pages ? cell->ns / cell->pages : 0;
+}
+
+static __u64 mean_wait(const struct top_cell *cell)
+{
+	return cell->wait_ns / cell->count;
+}
+
+/* A table of conversions by a class of theirs. */
+struct classes {
+	const char *head;
+	const char *(*label)(int i);
+	const char *last_head;
+	__u64 (*last)(const struct top_cell *cell);
+	int nr;
+};
+
+static const struct classes sizes_table = {
+	"range", size_label, "/page", ns_per_page, NR_SIZES,
+};
+
+static const struct classes crowds_table = {
+	"at once", crowd_label, "lock", mean_wait, NR_CROWDS,
+};
+
+/* With @room rows, from line @y on; the line after it. */
+static int draw_cells(const struct top *top, const struct classes *t,
+		      const struct top_cell *cells, int y, int room)
+{
 	const int x = PHASES_WIDTH + 2;
+	bool shown[MAX_CLASSES];
 	int i;
 
-	put(y++, x, COLS, "%-10s%7s%8s%8s%8s", head, "conv/s", "p50", "p99", last);
-	choose(cells, nr, room, shown);
-	for (i = 0; i < nr; i++) {
+	put(y++, x, COLS, "%-10s%7s%8s%8s%8s", t->head, "conv/s", "p50", "p99", t->last_head);
+	choose(cells, t->nr, room, shown);
+	for (i = 0; i < t->nr; i++) {
 		const struct top_cell *c = &cells[i];
 
-		if (!shown[i])
-			continue;
-		put(y++, x, COLS, "%-10s%7s%8s%8s%8s", label(i), fmt_rate(top, c->count),
-		    c->p50 ? fmt_ns(c->p50) : "-", c->p99 ? fmt_ns(c->p99) : "-",
-		    fmt_ns(*last == 'l' ? c->wait_ns / c->count :
-					  c->pages ? c->ns / c->pages : 0));
+		if (shown[i])
+			put(y++, x, COLS, "%-10s%7s%8s%8s%8s", t->label(i),
+			    fmt_rate(top, c->count), c->p50 ? fmt_ns(c->p50) : "-",
+			    c->p99 ? fmt_ns(c->p99) : "-", fmt_ns(t->last(c)));
 	}
 	return y;
 }
@@ -331,8 +355,8 @@ static void draw_costs(const struct top *top, const struct top_view *view, int y
 		sizes = room - crowds > room / 2 ? room - crowds : room / 2;
 		crowds = room - sizes;
 	}
-	y = draw_cells(top, "range", "/page", view->size, NR_SIZES, size_label, y, sizes);
-	draw_cells(top, "at once", "lock", view->crowd, NR_CROWDS, crowd_label, y, crowds);
+	y = draw_cells(top, &sizes_table, view->size, y, sizes);
+	draw_cells(top, &crowds_table, view->crowd, y, crowds);
 }
 
 static int detail_lines(const struct top_view *view)
