@@ -405,7 +405,9 @@ static __noinline void cost_hist_new(struct cost *c)
 		bpf_map_push_elem(&free_hists, &place, 0);
 }
 
-static __always_inline void cost_add(struct cost *c, __u64 pages, __u64 ns, __u64 wait_ns)
+/* @bucket: that of @ns, computed once for all costs; neither sums nor maxima are kept there. */
+static __always_inline void cost_add(struct cost *c, __u64 pages, __u64 ns, __u64 wait_ns,
+				     __u32 bucket)
 {
 	struct hist *h;
 	__u32 place;
@@ -420,8 +422,8 @@ static __always_inline void cost_add(struct cost *c, __u64 pages, __u64 ns, __u6
 		cost_hist_new(c);
 	place = c->hist;
 	h = place ? bpf_map_lookup_elem(&cost_hists, &place) : NULL;
-	if (h)
-		hist_add(h, ns);
+	if (h && bucket < HIST_BUCKETS)
+		add(&h->bucket[bucket], 1);
 }
 
 /* How many, in classes: 1, 2, to 4, to 8, ... */
@@ -471,7 +473,7 @@ static __noinline void settle(struct vm_stats *vm, struct pending *c, struct con
 {
 	__u64 punch, back = 0, total;
 	struct direction *dir;
-	__u32 size;
+	__u32 size, bucket;
 
 	if (!vm || !c || !ask)
 		return;
@@ -497,10 +499,11 @@ static __noinline void settle(struct vm_stats *vm, struct pending *c, struct con
 	hist_add(&dir->phase[PHASE_TOTAL], total);
 
 	size = top_bit(c->nr);
+	bucket = cost_latencies ? hist_bucket(total) : 0;
 	cost_add(&dir->by_size[size < NR_SIZES ? size : NR_SIZES - 1], c->nr, total,
-		 c->phase[PHASE_WAIT]);
+		 c->phase[PHASE_WAIT], bucket);
 	cost_add(&dir->by_crowd[c->crowd < NR_CROWDS ? c->crowd : NR_CROWDS - 1], c->nr, total,
-		 c->phase[PHASE_WAIT]);
+		 c->phase[PHASE_WAIT], bucket);
 	if (emit_events & 1 << EV_CONVERSION)
 		emit_conversion(c, ask, now, punch, back, total);
 	c->end_ns = 0;
