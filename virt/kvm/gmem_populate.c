@@ -84,8 +84,11 @@ struct kvm_gmem_quiet_range {
  * @stopped: the last file is closed
  * @place: where the VM would allocate, as it last was seen
  * @quiet_work: asks about @quiet when their time has come
+ * @quiet_due: when that is, if it is pending
  * @quiet: ranges to ask about, in no order
  * @nr_quiet: how many
+ * @quiet_spare: the last one that was dropped, or NULL: mostly the conversion that disturbed it
+ *		 needs one
  */
 struct kvm_gmem_ahead {
 	struct inode *inode;
@@ -97,8 +100,10 @@ struct kvm_gmem_ahead {
 	bool stopped;
 	struct kvm_gmem_place place;
 	struct delayed_work quiet_work;
+	unsigned long quiet_due;
 	struct list_head quiet;
 	unsigned int nr_quiet;
+	struct kvm_gmem_quiet_range *quiet_spare;
 };
 
 /* Of what is populated, asked about and rebuilt in the background. */
@@ -462,7 +467,19 @@ static void kvm_gmem_quiet_del(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 
 	list_del(&range->list);
 	ahead->nr_quiet--;
+	swap(ahead->quiet_spare, range);
 	kfree(range);
+}
+
+static struct kvm_gmem_quiet_range *kvm_gmem_quiet_new(struct kvm_gmem_ahead *ahead)
+{
+	struct kvm_gmem_quiet_range *range;
+
+	scoped_guard(spinlock, &ahead->lock) {
+		range = ahead->quiet_spare;
+		ahead->quiet_spare = NULL;
+	}
+	return range ?: kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
 }
 
 /*
@@ -521,7 +538,17 @@ static void kvm_gmem_quiet_arm(struct kvm_gmem_ahead *ahead)
 		if (time_before(range->deadline, first))
 			first = range->deadline;
 	}
+	ahead->quiet_due = first;
 	mod_delayed_work(kvm_gmem_wq, &ahead->quiet_work, time_after(first, now) ? first - now : 0);
+}
+
+/* Work that comes in time for what is due earlier looks at all, and is pending again then. */
+static void kvm_gmem_quiet_arm_for(struct kvm_gmem_ahead *ahead,
+				   const struct kvm_gmem_quiet_range *range)
+{
+	if (!delayed_work_pending(&ahead->quiet_work) ||
+	    time_before(range->deadline, ahead->quiet_due))
+		kvm_gmem_quiet_arm(ahead);
 }
 
 static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx)
@@ -537,7 +564,7 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	policy_id = policy->id;
 	gmem_policy_put(policy);
 
-	range = kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	range = kvm_gmem_quiet_new(ahead);
 	if (!range)
 		return;
 
@@ -558,7 +585,7 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 		}
 		list_add_tail(&range->list, &ahead->quiet);
 		ahead->nr_quiet++;
-		kvm_gmem_quiet_arm(ahead);
+		kvm_gmem_quiet_arm_for(ahead, range);
 		return;
 	}
 	kfree(range);
@@ -743,6 +770,8 @@ void kvm_gmem_ahead_evict(struct inode *inode)
  */
 void kvm_gmem_ahead_free(struct kvm_gmem_ahead *ahead)
 {
+	if (ahead)
+		kfree(ahead->quiet_spare);
 	kfree(ahead);
 }
 
