@@ -17,7 +17,8 @@
  *			with zeroes (default: 511, all but one)
  *
  * Limits
- *	What is known of a block is lost when more than 65536 blocks are being converted at a time.
+ *	What is known of a block is lost when another one is converted that has its place in a table
+ *	of 65536. Those of one VM of up to 128 GiB have one each.
  *	The kernel remembers 32 ranges of a VM that wait to become quiet, and rebuilds at most
  *	kvm.gmem_rebuild_mib a second. A conversion of whole blocks breaks none, and is not counted.
  */
@@ -39,21 +40,21 @@ COUNTER(shared_small, "allocations kept small because part of the block is share
 COUNTER(broken, "conversions of part of a block");
 COUNTER(quiet, "ranges that became quiet, and are rebuilt");
 
+/* Read and written by all CPUs as they come: it is advice, and may be that of another block. */
 struct block {
 	__u64 obj;
 	__u64 nr;
-};
-
-struct conversions {
 	__u64 last_ns;
 	__u64 count;
 };
 
+#define NR_BLOCKS	65536	/* a power of two, as block_at() has it */
+
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct block);
-	__type(value, struct conversions);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, NR_BLOCKS);
+	__type(key, __u32);
+	__type(value, struct block);
 } busy SEC(".maps");
 
 static __u64 quiet_ns(void)
@@ -61,31 +62,38 @@ static __u64 quiet_ns(void)
 	return (__u64)quiet_ms * 1000000;
 }
 
+/* The place of a block: neighbours lie side by side, objects anywhere. */
+static struct block *block_at(__u64 obj, __u64 nr)
+{
+	__u32 at = (nr + (obj * 0x9e3779b97f4a7c15ULL >> 48)) & (NR_BLOCKS - 1);
+
+	return bpf_map_lookup_elem(&busy, &at);
+}
+
 static bool converted_often(__u64 obj, __u64 nr)
 {
-	struct block block = { .obj = obj, .nr = nr };
-	struct conversions *conversions = bpf_map_lookup_elem(&busy, &block);
+	struct block *block = block_at(obj, nr);
 
-	return conversions && conversions->count >= often &&
-	       bpf_ktime_get_ns() - conversions->last_ns < quiet_ns();
+	return block && block->obj == obj && block->nr == nr && block->count >= often &&
+	       bpf_ktime_get_ns() - block->last_ns < quiet_ns();
 }
 
 /* Two that count at the same time may count one: it is about often, not about how often. */
 static void count_conversion(__u64 obj, __u64 nr)
 {
-	struct block block = { .obj = obj, .nr = nr };
-	struct conversions *conversions, first = { .last_ns = bpf_ktime_get_ns(), .count = 1 };
+	struct block *block = block_at(obj, nr);
+	__u64 now = bpf_ktime_get_ns();
 
 	COUNT(broken);
-	conversions = bpf_map_lookup_elem(&busy, &block);
-	if (!conversions) {
-		bpf_map_update_elem(&busy, &block, &first, BPF_ANY);
+	if (!block)
 		return;
+	if (block->obj != obj || block->nr != nr || now - block->last_ns >= quiet_ns()) {
+		block->obj = obj;
+		block->nr = nr;
+		block->count = 0;
 	}
-	if (first.last_ns - conversions->last_ns >= quiet_ns())
-		conversions->count = 0;
-	conversions->count++;
-	conversions->last_ns = first.last_ns;
+	block->count++;
+	block->last_ns = now;
 }
 
 GMEM_OP(alloc, ctx)
