@@ -881,18 +881,23 @@ static long set_region(int slot, u64 gpa, u64 size, void *hva, int fd, u64 offse
 	return CALL(ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION2, &region));
 }
 
+static bool unbind(struct slot *s)
+{
+	log_op("delete slot %ld", s - slots);
+	if (!expect("deleting a memslot", set_region(s - slots, 0, 0, NULL, -1, 0), 0))
+		return false;
+	s->used = false;
+	s->file = NULL;
+	publish_slots();
+	return true;
+}
+
 static void op_unbind(void)
 {
 	struct slot *s = random_slot();
 
-	if (!s)
-		return;
-	log_op("unbind slot %ld", s - slots);
-	if (!expect("deleting a memslot", set_region(s - slots, 0, 0, NULL, -1, 0), 0))
-		return;
-	s->used = false;
-	s->file = NULL;
-	publish_slots();
+	if (s)
+		unbind(s);
 }
 
 static bool is_bound(struct file *f, struct range r)
@@ -914,7 +919,10 @@ static void op_bind(void)
 	u64 off, gpa;
 	long want;
 
-	if (!f || s->used)
+	if (!f || (s->used && s->file))
+		return;
+	/* One whose file is closed is of no use. */
+	if (s->used && !unbind(s))
 		return;
 	r = one_in(2) ? (struct range) { .nr = f->nr } : random_range(f->nr);
 	off = one_in(3) ? below(BLOCK_PAGES) : r.first % BLOCK_PAGES;
