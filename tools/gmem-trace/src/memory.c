@@ -401,6 +401,9 @@ int memory_open(void)
 	struct btf *btf, *kvm;
 	int err;
 
+	/* Written to before it is known: see rig.rst on emulated machines and what they forget. */
+	has_objs = false;
+	has_slots = false;
 	log_begin();
 	btf = btf__load_vmlinux_btf();
 	kvm = btf ? btf__load_module_btf("kvm", btf) : NULL;
