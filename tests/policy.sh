@@ -149,8 +149,8 @@ pol() { gmem-policy show -j "$1" | jq -r ".policy | $2"; }
 # obj NAME FILTER: of the guest memory of VM NAME, as the iterator tells it
 obj() { gmem-policy show -j "${VM_PID[$1]}" | jq -r ".objects[-1] | $2"; }
 
-# pool NODE ORDER FIELD: of that pool
-pool() { js ".pools[] | select(.node == $1 and .order == $2).$3"; }
+# pool NODE ORDER FILTER: of that pool
+pool() { js ".pools[] | select(.node == $1 and .order == $2) | ${3#| }"; }
 # pools_are CONDITION: there are some, and for all of them it is true
 pools_are() { [ "$(js ".pools | length > 0 and all($1)")" = true ]; }
 FULL='.ready == .high'

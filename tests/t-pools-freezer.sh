@@ -22,4 +22,4 @@ wait_for 60 pools_are "$FULL"
 vm a 'convert private 4G 512M; gcheck 4G 32M 0'
 vm_end a
 unload boot
-pools_are "$NONE" || die "left in pools: $(js .pools)"
+wait_for 20 pools_are "$NONE"

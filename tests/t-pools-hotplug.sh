@@ -37,5 +37,5 @@ wait_for 60 pools_are "$FULL"
 vm a 'gcheck 4G 8M 0'
 vm_end a
 unload prezero
-pools_are "$NONE" || die "left in pools: $(js .pools)"
+wait_for 20 pools_are "$NONE"
 none_lost

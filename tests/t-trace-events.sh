@@ -29,6 +29,7 @@ wanted_fields() {
 		kvm_gmem_policy_decision: u64 id, u32 tgid, string name, u32 op, u32 why, u64 index, u64 nr, u64 a, u64 b, bool fitted, bool clamped, bool shadow
 		kvm_gmem_policy_detach: u64 id, u32 tgid, string name, u64 policy, string reason
 		kvm_gmem_policy_trip: u64 id, u32 tgid, string name, u64 policy, string reason
+		kvm_gmem_pool: int node, u32 order, u32 action, u64 nr, u64 ready, u64 ns
 		kvm_gmem_prealloc: u64 id, u32 tgid, u64 index, u64 nr, u32 why, bool background, u64 done, int ret, u64 ns
 		kvm_gmem_punch_hole: u64 id, u32 tgid, u64 index, u64 nr, int ret, u64 ns
 		kvm_gmem_release: u64 id, u32 tgid
