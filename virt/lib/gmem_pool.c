@@ -38,6 +38,7 @@
 #include <linux/nodemask.h>
 #include <linux/page_ref.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
@@ -558,7 +559,8 @@ static void gmem_pool_step(struct gmem_pool_node *node)
 
 		while (bytes < GMEM_POOL_STEP && gmem_pool_fill_one(pool)) {
 			bytes += size;
-			cond_resched();
+			/* Without a rate it does not sleep until pools are full: let BPF go on. */
+			cond_resched_tasks_rcu_qs();
 		}
 		if (bytes)
 			gmem_pool_trace(pool, GMEM_POOL_FILL, bytes / size, ktime_get_ns() - began);
