@@ -5,10 +5,11 @@
 # everywhere, die, are killed, convert and punch (gmem_secrets), under every combination of when memory is zeroed,
 # what happens to it when it is freed, and how large folios are (test/mixed.bpf.c), under mixes of these, under each
 # policy that is shipped, and while policies come and go.
-#   t-secrets.sh [OPERATIONS [SEED]]     in all (100000; on the debug kernel 10000); else seeds are new each time
+#   t-secrets.sh [OPERATIONS [SEED]]     in all (6000; with FULL=1 100000); else seeds are new each time
 . "$(dirname "$0")/policy.sh"
 
-total=${1:-$((100000 / (${TIME_SCALE:-1} > 1 ? 10 : 1)))}
+total=${1:-6000}
+if [ -z "${1:-}" ] && [ -n "${FULL:-}" ]; then total=100000; fi
 seed=${2:-$((RANDOM * 32768 + RANDOM))}
 mapfile -t policies < <(shipped_policies)
 
