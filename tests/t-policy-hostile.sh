@@ -56,6 +56,7 @@ nonsense prealloc 'prealloc: impossible range' how=1 from_set=true from=0xffffff
 nonsense prealloc 'prealloc: impossible range' how=2 count=0xffffffffffffffff
 nonsense convert 'convert: unknown how' convert_how=0xffffffff
 nonsense convert 'convert: unknown rebuild' rebuild=2
+nonsense convert 'convert: unknown mute' mute=2
 nonsense free 'free: unknown mode' mode=0x80000000
 
 # harmless FITTED VAR=VALUE...: all ops are called, nothing is clamped

@@ -124,5 +124,25 @@ vm c 'sleep 600'
 assert_traced "$quiet" 1 'calls for a range that became quiet'
 assert_traced 'op=convert why=quiet .* fitted=1 clamped=0' 1 'a call for quiet asks for no other'
 assert_traced 'op=convert why=convert index=0 nr=256 .* b=150 fitted=0' 1 'the call that asked'
-vm c 'sleep 1; convert shared 4G 1M; convert private 4G 1M; convert shared 4G 1M; close'
+
+# ---- mute: nothing of the block until then, but to who takes over or shadows ----
+
+told='op=convert why=convert '
+replace hostile --set only_op=convert --set quiet_ms=600000 --set mute=1
+echo >"$TRACE/trace"
+vm c 'convert shared 4G 64K; convert private 4G 64K; convert shared 4G 4K'
+assert_traced "$told" 1 'calls, with the block muted by the first one'
+assert_traced "$told.*index=0 nr=16 " 1 'the call that muted it'
+load count --flags shadow
+vm c 'convert private 4G 4K'
+assert_traced "name=hostile $told" 2 'calls, with a shadow'
+unload count
+replace hostile --set only_op=convert --set quiet_ms=300 --set mute=1
+vm c 'convert shared 4G 64K; convert private 4G 64K'
+assert_traced "name=hostile $told" 3 'calls, with another policy'
+wait_for 20 traced_at_least 'op=convert why=quiet index=0 nr=16 ' 1
+vm c 'convert shared 4G 64K'
+assert_traced "name=hostile $told" 4 'calls, after it was quiet'
+replace hostile --set only_op=convert --set quiet_ms=150
+vm c 'sleep 1; convert private 4G 1M; convert shared 4G 1M; close'
 unload hostile

@@ -265,6 +265,10 @@ struct gmem_prealloc_ctx {
  *	      most %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one. A
  *	      conversion in the same block (the aligned size of a PMD) ends the wait for what is in
  *	      that block
+ * @mute: decision: with quiet_ms, 1 to hear nothing of further conversions in the blocks that the
+ *	  range is in until then: each puts off the call instead of ending the wait. Where memory is
+ *	  converted all the time, that costs less than being asked each time. A policy that shadows
+ *	  this one hears of all conversions, and then so does this one
  * @rebuild: decision: 1 to make large folios again of the blocks that the range is in, in the
  *	     background
  * @max_holes: decision: how many missing pages of a block may be filled with zeroes for that; 0
@@ -281,6 +285,7 @@ struct gmem_convert_ctx {
 	__u32 quiet_ms;
 	__u32 rebuild;
 	__u32 max_holes;
+	__u32 mute;
 };
 
 /* Longest time that a policy can ask to be called again after, ms. */
@@ -746,6 +751,7 @@ struct gmem_policy *gmem_policy_next(u64 *id);
 void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, const char *reason);
 
 bool gmem_wants_order(struct gmem_obj *obj);
+bool gmem_only_asks(struct gmem_obj *obj, u64 id);
 void gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
 void gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
 void gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);

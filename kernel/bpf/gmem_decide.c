@@ -155,6 +155,11 @@ static struct gmem_verdict gmem_check_convert(struct gmem_obj *obj, struct gmem_
 		ctx->quiet_ms = GMEM_QUIET_MS_MAX;
 	}
 
+	if (ctx->mute > 1) {
+		verdict.nonsense = "convert: unknown mute";
+		ctx->mute = 0;
+	}
+
 	if (ctx->rebuild > 1) {
 		verdict.nonsense = "convert: unknown rebuild";
 		ctx->rebuild = 0;
@@ -262,6 +267,25 @@ bool gmem_wants_order(struct gmem_obj *obj)
 	       gmem_policy_is_large(rcu_dereference(obj->shadow));
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_wants_order, "kvm");
+
+/**
+ * gmem_only_asks - is a policy the one, and the only one, that decides for an object?
+ * @obj: the object
+ * @id: of the policy
+ *
+ * Return: true if it is effective and no other one shadows it
+ */
+bool gmem_only_asks(struct gmem_obj *obj, u64 id)
+{
+	struct gmem_policy *policy;
+
+	guard(rcu)();
+
+	policy = rcu_dereference(obj->policy);
+	return policy && policy->id == id && !READ_ONCE(policy->retired) &&
+	       !rcu_access_pointer(obj->shadow);
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_only_asks, "kvm");
 
 /**
  * gmem_call_init - ask a policy to take an object

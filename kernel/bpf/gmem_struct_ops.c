@@ -1132,6 +1132,7 @@ static const struct {
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, quiet_ms),
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, rebuild),
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, max_holes),
+	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, mute),
 	GMEM_WRITABLE(GMEM_BTF_FREE_CTX, gmem_free_ctx, obj.cookie),
 	GMEM_WRITABLE(GMEM_BTF_FREE_CTX, gmem_free_ctx, mode),
 };

@@ -62,7 +62,11 @@ struct kvm_gmem_ahead_range {
 	struct gmem_policy *policy;
 };
 
-/* A range that @policy_id wants to hear of again if it was not converted until @deadline. */
+/*
+ * A range that @policy_id wants to hear of again if it was not converted until @deadline, @delay
+ * jiffies after the last conversion. Until then it does not want to hear of conversions in the
+ * blocks [@muted, @muted_end), which are none if it does.
+ */
 struct kvm_gmem_quiet_range {
 	struct list_head list;
 	pgoff_t start;
@@ -71,6 +75,9 @@ struct kvm_gmem_quiet_range {
 	bool to_private;
 	u64 policy_id;
 	unsigned long deadline;
+	unsigned long delay;
+	pgoff_t muted;
+	pgoff_t muted_end;
 };
 
 /**
@@ -484,7 +491,7 @@ static struct kvm_gmem_quiet_range *kvm_gmem_quiet_new(struct kvm_gmem_ahead *ah
 
 /*
  * Cut [@start, @end) out of a range that waits for being quiet. What is behind a hole in its middle
- * is forgotten, and counted.
+ * is forgotten, and counted. The policy hears of what is left.
  */
 static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *range,
 			       pgoff_t start, pgoff_t end)
@@ -492,6 +499,7 @@ static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 	if (range->end <= start || end <= range->start)
 		return;
 
+	range->muted_end = 0;
 	if (range->start < start) {
 		if (end < range->end)
 			atomic64_inc(&GMEM_I(ahead->inode)->obj->stats.quiet_dropped);
@@ -505,24 +513,52 @@ static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 }
 
 /*
- * A range that is converted was not quiet, nor were its neighbours that could be in one folio with
- * it: drop them. The policy is about to be told of the conversion, and may ask anew. Nor is memory
- * wanted any more for what became shared.
+ * The range that waits for the blocks [@start, @end) to become quiet, if its policy wants to hear
+ * of them only then. There is one at most: others in these blocks were dropped when it came, and it
+ * goes when another one comes.
  */
-static void kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, bool to_private)
+static struct kvm_gmem_quiet_range *kvm_gmem_quiet_muted(struct kvm_gmem_ahead *ahead,
+							 pgoff_t start, pgoff_t end)
 {
+	struct kvm_gmem_quiet_range *range;
+
+	list_for_each_entry(range, &ahead->quiet, list) {
+		if (range->muted <= start && end <= range->muted_end &&
+		    gmem_only_asks(GMEM_I(ahead->inode)->obj, range->policy_id))
+			return range;
+	}
+	return NULL;
+}
+
+/*
+ * A range that is converted was not quiet, nor were its neighbours that could be in one folio with
+ * it: put off what waits for that, or drop it. Nor is memory wanted any more for what became
+ * shared.
+ *
+ * Return: true if the policy is to be told of the conversion, and may ask anew.
+ */
+static bool kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, bool to_private)
+{
+	pgoff_t first = round_down(start, GMEM_BLOCK_PAGES);
+	pgoff_t end = round_up(start + nr, GMEM_BLOCK_PAGES);
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	struct kvm_gmem_quiet_range *range, *next;
+	struct kvm_gmem_quiet_range *range, *next, *muted;
 
 	guard(spinlock)(&ahead->lock);
 
-	list_for_each_entry_safe(range, next, &ahead->quiet, list)
-		kvm_gmem_quiet_cut(ahead, range, round_down(start, GMEM_BLOCK_PAGES),
-				   round_up(start + nr, GMEM_BLOCK_PAGES));
+	if (!to_private && !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		kvm_gmem_ahead_cut(ahead, start, start + nr);
 
-	if (to_private || (GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
-		return;
-	kvm_gmem_ahead_cut(ahead, start, start + nr);
+	muted = kvm_gmem_quiet_muted(ahead, first, end);
+	if (muted) {
+		/* The work that looks at the deadline comes when it was due, and then again. */
+		muted->deadline = jiffies + muted->delay;
+		list_move(&muted->list, &ahead->quiet);
+		return false;
+	}
+	list_for_each_entry_safe(range, next, &ahead->quiet, list)
+		kvm_gmem_quiet_cut(ahead, range, first, end);
+	return true;
 }
 
 static void kvm_gmem_quiet_arm(struct kvm_gmem_ahead *ahead)
@@ -556,6 +592,7 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_policy *policy = gmem_policy_get_effective(obj);
+	unsigned long delay = msecs_to_jiffies(ctx->quiet_ms);
 	struct kvm_gmem_quiet_range *range;
 	u64 policy_id;
 
@@ -574,8 +611,13 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 		.gfn = ctx->gfn,
 		.to_private = ctx->to_private,
 		.policy_id = policy_id,
-		.deadline = jiffies + msecs_to_jiffies(ctx->quiet_ms),
+		.deadline = jiffies + delay,
+		.delay = delay,
 	};
+	if (ctx->mute) {
+		range->muted = round_down(range->start, GMEM_BLOCK_PAGES);
+		range->muted_end = round_up(range->end, GMEM_BLOCK_PAGES);
+	}
 	scoped_guard(spinlock, &ahead->lock) {
 		if (ahead->stopped)
 			break;
@@ -609,16 +651,25 @@ static bool kvm_gmem_quiet_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qu
 	return false;
 }
 
-static void kvm_gmem_ask_convert(struct inode *inode, struct gmem_convert_ctx *ctx)
+static void kvm_gmem_ask_convert(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn,
+				 bool to_private)
 {
-	gmem_decide_convert(GMEM_I(inode)->obj, ctx);
-	if (ctx->how != GMEM_HOW_NONE)
-		kvm_gmem_populate_ahead(inode, ctx->how, ctx->start, ctx->nr, ctx->why);
-	if (ctx->rebuild)
-		kvm_gmem_rebuild(inode, ctx->start, ctx->start + ctx->nr, ctx->max_holes,
-				 ctx->why);
-	if (ctx->quiet_ms)
-		kvm_gmem_quiet_add(inode, ctx);
+	struct gmem_convert_ctx ctx = {
+		.start = start,
+		.nr = nr,
+		.gfn = gfn,
+		.to_private = to_private,
+		.why = GMEM_WHY_CONVERT,
+		.how = GMEM_HOW_NONE,
+	};
+
+	gmem_decide_convert(GMEM_I(inode)->obj, &ctx);
+	if (ctx.how != GMEM_HOW_NONE)
+		kvm_gmem_populate_ahead(inode, ctx.how, start, nr, ctx.why);
+	if (ctx.rebuild)
+		kvm_gmem_rebuild(inode, start, start + nr, ctx.max_holes, ctx.why);
+	if (ctx.quiet_ms)
+		kvm_gmem_quiet_add(inode, &ctx);
 }
 
 static void kvm_gmem_quiet_work(struct work_struct *work)
@@ -668,17 +719,8 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
  */
 void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, bool to_private)
 {
-	struct gmem_convert_ctx ctx = {
-		.start = start,
-		.nr = nr,
-		.gfn = gfn,
-		.to_private = to_private,
-		.why = GMEM_WHY_CONVERT,
-		.how = GMEM_HOW_NONE,
-	};
-
-	kvm_gmem_ahead_disturb(inode, start, nr, to_private);
-	kvm_gmem_ask_convert(inode, &ctx);
+	if (kvm_gmem_ahead_disturb(inode, start, nr, to_private))
+		kvm_gmem_ask_convert(inode, start, nr, gfn, to_private);
 	if (to_private)
 		kvm_gmem_prealloc(inode, GMEM_WHY_CONVERT, start, nr);
 }

@@ -33,6 +33,7 @@ TUNABLE(__u64, from, 0, "prealloc: from");
 TUNABLE(__u64, count, 0, "prealloc: count");
 TUNABLE(__u32, convert_how, GMEM_HOW_NONE, "convert: how");
 TUNABLE(__u32, quiet_ms, 0, "convert: quiet_ms");
+TUNABLE(__u32, mute, 0, "convert: mute");
 TUNABLE(__u32, rebuild, 0, "convert: rebuild");
 TUNABLE(__u32, max_holes, 0, "convert: max_holes");
 TUNABLE(__u32, mode, GMEM_FREE_GIVE_BACK, "free: mode");
@@ -109,6 +110,7 @@ GMEM_OP(convert, ctx)
 	ctx->quiet_ms = BITS(quiet_ms);
 	ctx->rebuild = BITS(rebuild);
 	ctx->max_holes = BITS(max_holes);
+	ctx->mute = BITS(mute);
 }
 
 GMEM_OP(free, ctx)
