@@ -10,8 +10,9 @@
  * Tunables
  *	min_mb		only guest memory of at least so many MiB (default: 16)
  *	often		conversions in a block from which on it is kept small (default: 2)
- *	busy_order	largest folio in a block that is kept small (default: 6, which is 256K: as
- *			large as a bounce buffer is; within the hole that one leaves, less fits)
+ *	busy_order	largest folio in a block that is kept small, or of which part is shared
+ *			(default: 6, which is 256K: as large as a bounce buffer is; within the hole
+ *			that one leaves, less fits)
  *	quiet_ms	time without conversions after which it is rebuilt (default: 10000)
  *	max_holes	pages of a block that may be missing when it is rebuilt; they are filled
  *			with zeroes (default: 511, all but one)
@@ -19,6 +20,8 @@
  * Limits
  *	What is known of a block is lost when another one is converted that has its place in a table
  *	of 65536. Those of one VM of up to 128 GiB have one each.
+ *	From a block that is converted often on, conversions are not counted one by one: the kernel
+ *	is asked to tell when that has stopped.
  *	The kernel remembers 32 ranges of a VM that wait to become quiet, and rebuilds at most
  *	kvm.gmem_rebuild_mib a second. A conversion of whole blocks breaks none, and is not counted.
  */
@@ -28,7 +31,7 @@ char _license[] SEC("license") = "GPL";
 
 TUNABLE(__u32, min_mb, 16, "only guest memory of at least so many MiB");
 TUNABLE(__u32, often, 2, "conversions in a block from which on it is kept small");
-TUNABLE(__u32, busy_order, 6, "largest folio order in a block that is kept small");
+TUNABLE(__u32, busy_order, 6, "largest folio order in a block that is kept small or partly shared");
 TUNABLE(__u32, quiet_ms, 10000, "ms without conversions after which a block is rebuilt");
 TUNABLE(__u32, max_holes, 511, "missing pages of a block that a rebuild may fill");
 
@@ -37,7 +40,7 @@ COUNTER(smaller, "allocations of less, because that is what fitted");
 COUNTER(left_small, "allocations left small because of min_mb");
 COUNTER(kept_small, "allocations kept small because the block is converted often");
 COUNTER(shared_small, "allocations kept small because part of the block is shared");
-COUNTER(broken, "conversions of part of a block");
+COUNTER(broken, "conversions of part of a block, up to those that make it a busy one");
 COUNTER(quiet, "ranges that became quiet, and are rebuilt");
 
 /* Read and written by all CPUs as they come: it is advice, and may be that of another block. */
@@ -45,7 +48,8 @@ struct block {
 	__u64 obj;
 	__u64 nr;
 	__u64 last_ns;
-	__u64 count;
+	__u32 count;
+	__u32 muted;	/* we are told when it is quiet, and not before */
 };
 
 #define NR_BLOCKS	65536	/* a power of two, as block_at() has it */
@@ -70,30 +74,56 @@ static struct block *block_at(__u64 obj, __u64 nr)
 	return bpf_map_lookup_elem(&busy, &at);
 }
 
+static bool is_block(const struct block *block, __u64 obj, __u64 nr)
+{
+	return block && block->obj == obj && block->nr == nr;
+}
+
+static bool was_broken(__u64 obj, __u64 nr)
+{
+	struct block *block = block_at(obj, nr);
+
+	return is_block(block, obj, nr) && block->count;
+}
+
 static bool converted_often(__u64 obj, __u64 nr)
 {
 	struct block *block = block_at(obj, nr);
 
-	return block && block->obj == obj && block->nr == nr && block->count >= often &&
-	       bpf_ktime_get_ns() - block->last_ns < quiet_ns();
+	return is_block(block, obj, nr) && block->count >= often &&
+	       (block->muted || bpf_ktime_get_ns() - block->last_ns < quiet_ns());
 }
 
-/* Two that count at the same time may count one: it is about often, not about how often. */
-static void count_conversion(__u64 obj, __u64 nr)
+/*
+ * Count a conversion; returns whether there were as many as often. Two that count at the same time
+ * may count one: it is about often, not about how often. That a muted one is counted at all means
+ * that the kernel had no room for our wish, or has dropped it.
+ */
+static bool count_conversion(__u64 obj, __u64 nr)
 {
 	struct block *block = block_at(obj, nr);
 	__u64 now = bpf_ktime_get_ns();
 
 	COUNT(broken);
 	if (!block)
-		return;
-	if (block->obj != obj || block->nr != nr || now - block->last_ns >= quiet_ns()) {
+		return false;
+	if (!is_block(block, obj, nr) || now - block->last_ns >= quiet_ns()) {
 		block->obj = obj;
 		block->nr = nr;
 		block->count = 0;
 	}
 	block->count++;
 	block->last_ns = now;
+	block->muted = block->count >= often;
+	return block->muted;
+}
+
+static void forget(__u64 obj, __u64 nr)
+{
+	struct block *block = block_at(obj, nr);
+
+	if (is_block(block, obj, nr))
+		block->count = 0;
 }
 
 GMEM_OP(alloc, ctx)
@@ -102,25 +132,22 @@ GMEM_OP(alloc, ctx)
 		COUNT(left_small);
 		return;
 	}
-	if (!ctx->max_order) {
-		COUNT(smaller);
-		return;
-	}
-	if (ctx->partly_shared) {
-		COUNT(shared_small);
-		return;
-	}
-	if (converted_often(ctx->obj.id, ctx->index >> GMEM_BLOCK_ORDER)) {
-		COUNT(kept_small);
-		ctx->order = ctx->max_order < busy_order ? ctx->max_order : busy_order;
-		return;
-	}
 
+	/* What is small anyway needs no looking up. */
 	ctx->order = ctx->max_order;
-	if (ctx->order >= GMEM_BLOCK_ORDER)
-		COUNT(blocks);
-	else
+	if (ctx->order <= busy_order) {
 		COUNT(smaller);
+	} else if (ctx->partly_shared) {
+		COUNT(shared_small);
+		ctx->order = busy_order;
+	} else if (converted_often(ctx->obj.id, ctx->index >> GMEM_BLOCK_ORDER)) {
+		COUNT(kept_small);
+		ctx->order = busy_order;
+	} else if (ctx->order < GMEM_BLOCK_ORDER) {
+		COUNT(smaller);
+	} else {
+		COUNT(blocks);
+	}
 }
 
 GMEM_OP(convert, ctx)
@@ -129,23 +156,32 @@ GMEM_OP(convert, ctx)
 	__u64 last = (ctx->start + ctx->nr - 1) >> GMEM_BLOCK_ORDER;
 	bool first_broken = ctx->start & (GMEM_BLOCK_PAGES - 1);
 	bool last_broken = (ctx->start + ctx->nr) & (GMEM_BLOCK_PAGES - 1);
+	bool mute = true;
 
 	if (ctx->obj.size < (__u64)min_mb << 20)
 		return;
 
 	if (ctx->why == GMEM_WHY_QUIET) {
 		COUNT(quiet);
+		forget(ctx->obj.id, first);
+		forget(ctx->obj.id, last);
 		ctx->rebuild = 1;
 		ctx->max_holes = max_holes;
 		return;
 	}
 
-	if (first_broken || (last_broken && first == last))
-		count_conversion(ctx->obj.id, first);
+	if (!first_broken && !last_broken) {
+		/* It breaks none, but has ended the wait for one that was broken before. */
+		if (was_broken(ctx->obj.id, first) || was_broken(ctx->obj.id, last))
+			ctx->quiet_ms = quiet_ms;
+		return;
+	}
+	if (first_broken || first == last)
+		mute = count_conversion(ctx->obj.id, first);
 	if (last_broken && first != last)
-		count_conversion(ctx->obj.id, last);
-	if (first_broken || last_broken)
-		ctx->quiet_ms = quiet_ms;
+		mute = count_conversion(ctx->obj.id, last) && mute;
+	ctx->quiet_ms = quiet_ms;
+	ctx->mute = mute;
 }
 
 GMEM_POLICY(huge_adaptive, "large folios where memory is not converted to and fro",
