@@ -74,14 +74,17 @@ static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio
 	return true;
 }
 
-static void gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubbed)
+/* Returns whether the folio, and the caller's reference to it, are the pool's now. */
+static bool gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubbed)
 {
+	long nr = folio_nr_pages(folio);
 	int ret = gmem_pool_recycle(folio);
 
 	if (!ret)
-		scrubbed->recycled += folio_nr_pages(folio);
+		scrubbed->recycled += nr;
 	else if (ret == -EBUSY)
-		scrubbed->failed += folio_nr_pages(folio);
+		scrubbed->failed += nr;
+	return !ret;
 }
 
 /**
@@ -105,12 +108,12 @@ u64 gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 {
 	struct folio_batch fbatch;
 	pgoff_t next = start;
-	unsigned int i;
+	unsigned int i, kept;
 	u64 busy = 0;
 
 	folio_batch_init(&fbatch);
 	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
-		for (i = 0; i < folio_batch_count(&fbatch); i++) {
+		for (i = 0, kept = 0; i < folio_batch_count(&fbatch); i++) {
 			struct folio *folio = fbatch.folios[i];
 			bool ours, removed;
 
@@ -119,10 +122,13 @@ u64 gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 			       folio_next_index(folio) <= end;
 			removed = ours && gmem_remove_folio(mapping, folio, mode, last, scrubbed);
 			folio_unlock(folio);
-			if (removed && mode == GMEM_FREE_RECYCLE)
-				gmem_recycle_folio(folio, scrubbed);
 			busy += ours && !removed;
+			/* Who takes it from the pool must find no reference but his own. */
+			if (!removed || mode != GMEM_FREE_RECYCLE ||
+			    !gmem_recycle_folio(folio, scrubbed))
+				fbatch.folios[kept++] = folio;
 		}
+		fbatch.nr = kept;
 		folio_batch_release(&fbatch);
 		cond_resched();
 	}

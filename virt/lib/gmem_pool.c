@@ -306,15 +306,15 @@ static bool gmem_folio_reset(struct folio *folio)
 /**
  * gmem_pool_recycle - put a folio that a guest has used into the pool of its order and node
  * @folio: just removed from its page cache, unmapped, unlocked; the caller holds a reference, which
- *	   it still has to drop
+ *	   becomes the pool's
  *
  * The folio leaves the LRU list and its memory cgroup, and is zeroed by the pool's thread before
  * anybody can take it.
  *
  * Context: process context.
  * Return: 0; -ENOSPC if the pool is full, nobody wants one, or memory is short; -EHWPOISON if it is
- * bad; -EBUSY if something else holds a reference to the folio. After an error the caller's
- * reference gives it back to the page allocator
+ * bad; -EBUSY if something else holds a reference to the folio. After an error the caller still has
+ * its reference, which gives the folio back to the page allocator
  */
 int gmem_pool_recycle(struct folio *folio)
 {
@@ -333,14 +333,14 @@ int gmem_pool_recycle(struct folio *folio)
 	if (!folio_isolate_lru(folio))
 		return -EBUSY;
 
-	/* The caller's, and that of the isolation, which becomes the pool's. */
+	/* The caller's, and that of the isolation, which ends with it. */
 	if (!folio_ref_freeze(folio, 2)) {
 		folio_putback_lru(folio);
 		return -EBUSY;
 	}
 	mem_cgroup_uncharge(folio);
 	clean = gmem_folio_reset(folio);
-	folio_ref_unfreeze(folio, 2);
+	folio_ref_unfreeze(folio, 1);
 
 	scoped_guard(spinlock, &pool->lock) {
 		clean = clean && gmem_pool_has_room(pool);
@@ -350,10 +350,8 @@ int gmem_pool_recycle(struct folio *folio)
 			pool->stats.recycled++;
 		}
 	}
-	if (!clean) {
-		folio_put(folio);
+	if (!clean)
 		return -ENOSPC;
-	}
 	gmem_pool_account(pool, 1);
 	gmem_pool_trace(pool, GMEM_POOL_RECYCLE, 1, 0);
 	wake_up(&node->wait);
