@@ -6,9 +6,29 @@
 #include <linux/gmem_policy.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/processor.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/xarray.h>
+
+/* Count a folio, unless it has just left, or been made part of something else. */
+static bool gmem_count_folio(struct xa_state *xas, struct folio *folio, struct gmem_resident *res)
+{
+	bool here;
+
+	/* It may be freed, and be part of something else, any time: a reference keeps its size. */
+	if (!folio_try_get(folio))
+		return false;
+	here = folio == xas_reload(xas);
+	if (here) {
+		res->folios[min(folio_order(folio), GMEM_ORDER_MAX)]++;
+		res->bytes += folio_size(folio);
+		if (folio_test_uptodate(folio))
+			res->ready += folio_size(folio);
+	}
+	folio_put(folio);
+	return here;
+}
 
 /**
  * gmem_count_resident - count what of a file is in memory
@@ -33,28 +53,15 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 	xas_for_each(&xas, folio, ULONG_MAX) {
 		if (xas_retry(&xas, folio) || xa_is_value(folio))
 			continue;
-		/*
-		 * It may be freed, and be part of something else, any time: a reference keeps its
-		 * size.
-		 */
-		if (!folio_try_get(folio)) {
+		/* Who has frozen it, to split it for example, should come to an end with that. */
+		if (!gmem_count_folio(&xas, folio, res)) {
 			xas_reset(&xas);
-			continue;
+			cpu_relax();
 		}
-		if (folio != xas_reload(&xas)) {
-			folio_put(folio);
-			xas_reset(&xas);
-			continue;
-		}
-		res->folios[min(folio_order(folio), GMEM_ORDER_MAX)]++;
-		res->bytes += folio_size(folio);
-		if (folio_test_uptodate(folio))
-			res->ready += folio_size(folio);
-		folio_put(folio);
 
 		/*
-		 * Long files take long, and a preemptible RCU does not mind being held: let go now
-		 * and then.
+		 * Long files take long, and so may those who freeze folios, and a preemptible RCU
+		 * does not mind being held: let go now and then.
 		 */
 		if (++seen % XA_CHECK_SCHED == 0) {
 			xas_pause(&xas);
