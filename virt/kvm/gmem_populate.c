@@ -118,27 +118,33 @@ struct workqueue_struct *kvm_gmem_wq;
 
 /* ---- Populating ---- */
 
+/* Where a chunk that begins at @start ends, of what is to be populated up to @end. */
+static pgoff_t kvm_gmem_chunk_end(pgoff_t start, pgoff_t end)
+{
+	return min(start + GMEM_CHUNK, end);
+}
+
 /*
- * Populate [@start, @end), which is at most a chunk, as long as @policy wants it. The invalidate
- * lock is held shared.
+ * Populate a chunk of [@next, @end), as long as @policy wants it. @next becomes the page behind the
+ * chunk, or behind the large folio that the chunk ends in. The invalidate lock is held shared.
  */
-static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
+static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *policy, pgoff_t *next,
 				   pgoff_t end, const struct kvm_gmem_place *place, u64 *done)
 {
+	pgoff_t index = *next, chunk_end = kvm_gmem_chunk_end(index, end);
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct mem_cgroup *old_memcg;
 	struct folio *folio;
-	pgoff_t index;
 	int ret = 0;
 
 	if (READ_ONCE(policy->retired))
 		return -ECANCELED;
 	if (gmem_obj_memory_short(obj))
 		return -ENOMEM;
-	kvm_gmem_large_keep(inode, start, end);
+	kvm_gmem_large_keep(inode, index, chunk_end);
 
 	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
-	for (index = start; index < end; index = folio_next_index(folio)) {
+	while (index < chunk_end) {
 		struct kvm_gmem_access access = {
 			.why = GMEM_WHY_PREALLOC,
 			.gfn = GMEM_NO_GFN,
@@ -154,10 +160,15 @@ static int kvm_gmem_populate_chunk(struct inode *inode, struct gmem_policy *poli
 			*done += folio_nr_pages(folio);
 			atomic64_add(folio_nr_pages(folio), &obj->stats.prealloc_done);
 		}
+		index = folio_next_index(folio);
 		folio_unlock(folio);
 		folio_put(folio);
 	}
 	set_active_memcg(old_memcg);
+
+	if (index > chunk_end)
+		kvm_gmem_large_keep(inode, chunk_end, min(index, end));
+	*next = index;
 	return ret;
 }
 
@@ -194,7 +205,7 @@ static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *polic
 	u64 done = 0;
 	int ret = 0;
 
-	for (index = start; index < end && !ret; index += GMEM_CHUNK) {
+	for (index = start; index < end && !ret;) {
 		if (signal_pending(current)) {
 			ret = -EINTR;
 			break;
@@ -205,8 +216,7 @@ static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *polic
 		if (READ_ONCE(ahead->punches) != punches)
 			ret = -ECANCELED;
 		else
-			ret = kvm_gmem_populate_chunk(inode, policy, index,
-						      min(index + GMEM_CHUNK, end), NULL, &done);
+			ret = kvm_gmem_populate_chunk(inode, policy, &index, end, NULL, &done);
 		filemap_invalidate_unlock_shared(mapping);
 		cond_resched();
 	}
@@ -221,8 +231,9 @@ static struct kvm_gmem_ahead_range *kvm_gmem_ahead_first(struct kvm_gmem_ahead *
 }
 
 /*
- * Take the next chunk off the list. Called under the invalidate lock held shared, so that the chunk
- * stays what was asked for until it is populated.
+ * Take the next chunk off the list: the beginning of what @chunk says is left of its range. Called
+ * under the invalidate lock held shared, so that the chunk stays what was asked for until it is
+ * populated.
  */
 static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ahead_range *chunk)
 {
@@ -234,28 +245,34 @@ static bool kvm_gmem_ahead_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_ah
 	if (!range)
 		return false;
 	*chunk = *range;
-	chunk->end = min(range->next + GMEM_CHUNK, range->end);
-	range->next = chunk->end;
+	range->next = kvm_gmem_chunk_end(range->next, range->end);
 	return true;
 }
 
 /*
- * The chunk is done, or failed: go on with its range, or end it. Only the worker takes ranges off
- * the list, so it still is the first one, though it may have been cut.
+ * The chunk is done, and what follows up to @next with it, or it failed: go on with its range, or
+ * end it. Only the worker takes ranges off the list, so it still is the first one, though it may
+ * have been cut.
  */
 static void kvm_gmem_ahead_done(struct kvm_gmem_ahead *ahead,
-				const struct kvm_gmem_ahead_range *chunk, u64 done, int ret)
+				const struct kvm_gmem_ahead_range *chunk, pgoff_t next, u64 done,
+				int ret)
 {
+	pgoff_t pages = kvm_gmem_chunk_end(chunk->next, chunk->end) - chunk->next;
 	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
 	struct kvm_gmem_ahead_range *range;
 
 	scoped_guard(spinlock, &ahead->lock) {
-		atomic64_add(chunk->end - chunk->next, &obj->ahead_done);
 		range = kvm_gmem_ahead_first(ahead);
 		range->done += done;
+		next = clamp(next, range->next, range->end);
+		atomic64_add(pages + next - range->next, &obj->ahead_done);
+		range->next = next;
 		if (!ret && range->next < range->end)
 			return;
 
+		/* What is left of it is not going to be done. */
+		atomic64_sub(range->end - range->next, &obj->ahead_total);
 		list_del(&range->list);
 		if (!--ahead->nr_ranges) {
 			atomic64_set(&obj->ahead_total, 0);
@@ -284,12 +301,13 @@ static void kvm_gmem_ahead_work(struct work_struct *work)
 		filemap_invalidate_lock_shared(mapping);
 		more = kvm_gmem_ahead_next(ahead, &chunk);
 		if (more) {
+			pgoff_t next = chunk.next;
 			u64 done = 0;
 			int ret;
 
-			ret = kvm_gmem_populate_chunk(ahead->inode, chunk.policy, chunk.next,
-						      chunk.end, &place, &done);
-			kvm_gmem_ahead_done(ahead, &chunk, done, ret);
+			ret = kvm_gmem_populate_chunk(ahead->inode, chunk.policy, &next, chunk.end,
+						      &place, &done);
+			kvm_gmem_ahead_done(ahead, &chunk, next, done, ret);
 		}
 		filemap_invalidate_unlock_shared(mapping);
 		cond_resched();
@@ -318,13 +336,18 @@ static void kvm_gmem_note_place(struct kvm_gmem_ahead *ahead)
 #endif
 }
 
-/* Have the worker populate [@start, @end). Takes over the caller's reference to @policy. */
+/*
+ * Have the worker populate [@start, @end), or tell the trace why not. Takes over the caller's
+ * reference to @policy.
+ */
 static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
 				    pgoff_t end, enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	u64 clock = kvm_gmem_clock(kvm_gmem_prealloc);
 	struct kvm_gmem_ahead_range *range;
+	int ret = -ENOMEM;
 
 	range = kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
 	if (!range)
@@ -340,6 +363,7 @@ static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *pol
 	};
 	scoped_guard(spinlock, &ahead->lock) {
 		kvm_gmem_note_place(ahead);
+		ret = ahead->stopped ? -ECANCELED : -ENOSPC;
 		if (ahead->stopped || ahead->nr_ranges == GMEM_AHEAD_RANGES)
 			break;
 		if (!ahead->nr_ranges++)
@@ -351,6 +375,7 @@ static void kvm_gmem_populate_later(struct inode *inode, struct gmem_policy *pol
 	}
 	kfree(range);
 drop:
+	kvm_gmem_trace_populated(inode, start, end, why, true, 0, ret, clock);
 	gmem_policy_put(policy);
 }
 
