@@ -175,6 +175,7 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 	if (!GMEM_I(inode)->obj)
 		return ctx.mode;
 
+	WRITE_ONCE(GMEM_I(inode)->obj->drained, false);
 	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
 	return ctx.mode;
 }
@@ -189,6 +190,8 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
  *
  * The caller truncates what is left.
  *
+ * Called once or several times for a range that kvm_gmem_decide_free() was asked about.
+ *
  * Return: number of pages that should have been scrubbed or recycled and could not be, because
  * something else referenced them
  */
@@ -198,8 +201,13 @@ u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
 	struct gmem_scrubbed scrubbed = {};
 
-	/* What is young seems to be in use. Where nothing is, all CPUs need not be bothered. */
-	if (gmem_scrub_range(inode->i_mapping, start, end, mode, false, &scrubbed)) {
+	/*
+	 * What is young seems to be in use. Where nothing is, all CPUs need not be bothered; and
+	 * where they were, for an earlier part of the same range, what still seems so is.
+	 */
+	if (gmem_scrub_range(inode->i_mapping, start, end, mode, READ_ONCE(obj->drained),
+			     &scrubbed)) {
+		WRITE_ONCE(obj->drained, true);
 		gmem_drain_lru();
 		gmem_scrub_range(inode->i_mapping, start, end, mode, true, &scrubbed);
 	}
