@@ -1,35 +1,49 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 900
+# timeout: 600
 # No VM ever reads what another wrote, or what it has given away itself (invariant 1): many VMs that write secrets
 # everywhere, die, are killed, convert and punch (gmem_secrets), under every combination of when memory is zeroed,
 # what happens to it when it is freed, and how large folios are (test/mixed.bpf.c), under mixes of these, under each
 # policy that is shipped, and while policies come and go.
-#   t-secrets.sh [OPERATIONS [SEED]]     in all (6000; with FULL=1 100000); else seeds are new each time
+#   t-secrets.sh [OPERATIONS [SEED]]     in all (100000; on the debug kernel a tenth); else seeds are new each time
 . "$(dirname "$0")/policy.sh"
 
-total=${1:-6000}
-if [ -z "${1:-}" ] && [ -n "${FULL:-}" ]; then total=100000; fi
+total=${1:-$((100000 / (${TIME_SCALE:-1} > 1 ? 10 : 1)))}
 seed=${2:-$((RANDOM * 32768 + RANDOM))}
 mapfile -t policies < <(shipped_policies)
 
 zeroes=(first_use at_alloc from_pool)
 frees=(give_back scrub recycle)
 orders=(small large any)
-# Half of it for the combinations, the other half for what cannot be divided so.
-combination=$((total / 2 / (${#zeroes[@]} * ${#frees[@]} * ${#orders[@]})))
-rest=$((total / 2 / (${#policies[@]} + 4)))
+# Most of it for the combinations, all in one run; the rest, rounded up, for what cannot be divided so.
+combined=$((total * 3 / 5))
+runs=$((${#policies[@]} + 4))
+rest=$(((total - combined + runs - 1) / runs))
+did=0 blocks=0
+
+cgroup secrets
 
 # secrets WHAT OPERATIONS: what it prints is in $TMP/secrets, too.
 secrets() {
 	note "$1"
-	gmem_secrets --ops "$2" --seed "$seed" | tee "$TMP/secrets"
+	in_cgroup "$CGROUPS/secrets" gmem_secrets --ops "$2" --seed "$seed" --workers 3 | tee "$TMP/secrets"
 	[ "${PIPESTATUS[0]}" = 0 ] || die "gmem_secrets failed: $1"
 	seed=$((seed + 1))
+	did=$((did + $(said 's/^([0-9]+) operations of .*/\1/')))
+	blocks=$((blocks + $(said 's/^([0-9]+) operations on whole blocks.*/\1/')))
 }
+
+# said SUBSTITUTION: a number in what the last run printed
+said() { sed -nE "$1p" "$TMP/secrets"; }
 
 # sum KEY: of what the last run says was zeroed or recycled
 sum() { grep -oE "(^|[ ;])$1=[0-9]+" "$TMP/secrets" | grep -oE '[0-9]+$'; }
+
+# least WHAT: how much any combination had of it (test/mixed.bpf.c)
+least() {
+	bpftool -j map dump name mixed.bss |
+		jq "[.[].formatted.value[\".bss\"][].$1 // empty] | flatten | if length == 27 then min else -1 end"
+}
 
 # weights OF... ONE...: those of OF that are given, and no other
 weights() {
@@ -49,21 +63,44 @@ assert_match "$output" 'FAIL: seed 5, VM [0-9]+ .* reads 0x[0-9a-f]+: the [0-9]+
 
 secrets 'no policy' "$rest"
 
-load mixed
-for zero in "${zeroes[@]}"; do
-	for free in "${frees[@]}"; do
-		for order in "${orders[@]}"; do
-			# shellcheck disable=SC2046 # words
-			replace mixed $(weights "$all" "$zero" "$free" "$order")
-			secrets "$zero, $free, $order" "$combination"
-			[ "$zero" != from_pool ] || assert_ge "$(sum pool)" 1 'KiB that came from pools'
-			[ "$zero" != at_alloc ] || assert_ge "$(sum alloc)" 1 'KiB that were zeroed at allocation'
-			[ "$free" != scrub ] || assert_ge "$(sum free)" 1 'KiB that were scrubbed'
-			[ "$free" != recycle ] || assert_ge "$(sum recycled)" 1 'pages that were recycled'
-			[ "$order" != large ] || assert_ge "$(sum 2M)" 1 'folios of 2M'
-		done
+# All combinations, side by side and one after the other. Now and then another policy takes over what runs, and gives it
+# back, each file to a combination that it did not have before.
+take_over() {
+	local policy
+	while [ ! -e "$TMP/stop" ]; do
+		sleep $((1 + RANDOM % 5)).$((RANDOM % 10))
+		policy=${policies[RANDOM % ${#policies[@]}]}
+		load "$policy" --cgroup "$CGROUPS/secrets"
+		sleep 0.$((RANDOM % 10))
+		unload "$policy"
+		echo "$policy" >>"$TMP/takeovers"
 	done
-done
+}
+load mixed --set combine=true
+trace_begin pool
+# Not each folio that is taken
+echo 'action == 3' >"$TRACE/events/kvm_gmem/kvm_gmem_pool/filter"
+take_over &
+taker=$!
+cleanup "touch '$TMP/stop'; wait $taker 2>/dev/null"
+secrets 'each combination' "$combined"
+touch "$TMP/stop"
+wait $taker || die 'policies that take over'
+rm "$TMP/stop"
+assert_ge "$(wc -l <"$TMP/takeovers")" 2 'policies that took over'
+note "least of a combination: objects $(least objects), allocations $(least allocs), frees $(least frees)"
+assert_ge "$(least objects)" $((combined / 2000)) 'objects of each combination'
+assert_ge "$(least allocs)" $((combined / 1000)) 'allocations of each combination'
+assert_ge "$(least frees)" $((combined / 1000)) 'frees of each combination'
+assert_ge "$(sum pool)" "$combined" 'KiB that came from pools'
+assert_ge "$(sum alloc)" "$combined" 'KiB that were zeroed at allocation'
+assert_ge "$(sum free)" "$combined" 'KiB that were scrubbed'
+assert_ge "$(sum recycled)" $((combined / 20)) 'pages that were recycled'
+assert_ge "$(sum 2M)" $((combined / 500)) 'folios of 2M'
+assert_ge "$(said 's/.*; caches shrunk ([0-9]+) times/\1/')" 1 'times that pools were to be shrunk'
+assert_ge "$(traced 'pool: .* action=shrink nr=[1-9]')" 1 'times that pools gave something back'
+trace_begin
+wait_for 20 no_objects
 
 replace mixed
 secrets 'all mixed' "$rest"
@@ -103,3 +140,6 @@ touch "$TMP/stop"
 wait $swapper || die 'loading, replacing and unloading policies'
 assert_ge "$(wc -l <"$TMP/swaps")" 2 'policies that came and went'
 wait_for 20 nothing_there
+note "$did operations, $blocks of them on whole blocks of 2M"
+assert_ge "$did" "$total" 'operations in all'
+assert_ge "$blocks" $((total / 50)) 'of them on whole blocks of 2M'

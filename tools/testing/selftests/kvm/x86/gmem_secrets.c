@@ -38,10 +38,13 @@
 
 #define MAX_WORKERS	16
 #define LOG		12	/* last operations, to be printed */
-#define VM_OPS		150	/* most operations of a VM */
-#define LIFE_MS		1000	/* most that a VM lives that is to be killed */
+#define VM_OPS_LEAST	150	/* operations of a VM */
+#define VM_OPS_MOST	800
+#define LIFE_MS		2000	/* most that a VM lives that is to be killed */
+#define SHRINK_S	20	/* from one time that pools are shrunk to the next */
 
 #define HUGE_PAGES	((u64)(SZ_2M / PAGE_SIZE))
+#define TAIL_PAGES	64	/* that a small VM may have beside a folio of 2M */
 
 #define SLOT_CONTROL	1
 #define SLOT_MEM	2
@@ -81,6 +84,9 @@ static const char * const zeroed_names[] = { "first-use", "alloc", "ahead", "fre
  * @vms: VMs that were begun
  * @killed: VMs that a signal ended
  * @compared: pages that were compared
+ * @blocks: operations on whole blocks of 2M, one or more
+ * @shrunk: times that caches, and so pools, were shrunk
+ * @shrink_at: when they will be next, by gmem_now_ns()
  * @failed: operations for which memory could not be had, and which were done again
  * @zeroed: bytes, by zeroed_names
  * @recycled: pages that were punched out into pools
@@ -92,6 +98,9 @@ static struct shared {
 	u64 vms;
 	u64 killed;
 	u64 compared;
+	u64 blocks;
+	u64 shrunk;
+	u64 shrink_at;
 	u64 failed;
 	u64 zeroed[ARRAY_SIZE(zeroed_names)];
 	u64 recycled;
@@ -150,16 +159,32 @@ static bool one_in(u64 n)
 	return !below(n);
 }
 
-/* Mostly few pages, sometimes any number; often the bounds are those of 2M. */
+/* Below what the length of a range is: by chance, in 26ths. */
+static u64 random_length(void)
+{
+	u64 pick = below(26);
+
+	if (pick < 16)
+		return 4;
+	if (pick < 24)
+		return 32;
+	return pick == 24 ? HUGE_PAGES : 2 * HUGE_PAGES;
+}
+
+/*
+ * Mostly few pages, sometimes any number; now and then the bounds, or one of them, are those of 2M.
+ * What goes wrong goes wrong at bounds, and many short ranges have more of them than the same time
+ * spent on long ones.
+ */
 static struct range random_range(u64 most)
 {
-	static const u64 lengths[] = { 4, 4, 4, 32, 32, HUGE_PAGES, 2 * HUGE_PAGES };
 	u64 first = below(nr_pages);
-	u64 end = first + 1 + below(lengths[below(ARRAY_SIZE(lengths))]);
+	u64 end = first + 1 + below(random_length());
+	bool whole = one_in(16);
 
-	if (one_in(4))
+	if (one_in(16) || whole)
 		first = first / HUGE_PAGES * HUGE_PAGES;
-	if (one_in(4))
+	if (one_in(16) || whole)
 		end = align_up(end, HUGE_PAGES);
 	end = min(end, nr_pages);
 	return (struct range) { .first = first, .nr = min(end - first, most) };
@@ -193,9 +218,11 @@ static void explain_word(char *text, size_t size, u64 got, unsigned int word)
 
 static void print_op(const struct record *r)
 {
-	printf("  VM %lu, operation %lu: %s, pages %lu to %lu of %lu%s\n", vm_nr, r->nr, r->what,
-	       r->range.first, r->range.first + r->range.nr - 1, nr_pages,
-	       r->pressure ? ", under pressure" : "");
+	printf("  VM %lu, operation %lu: %s", vm_nr, r->nr, r->what);
+	if (r->range.nr)
+		printf(", pages %lu to %lu of %lu", r->range.first,
+		       r->range.first + r->range.nr - 1, nr_pages);
+	puts(r->pressure ? ", under pressure" : "");
 }
 
 static void __printf(1, 2) __noreturn fail(const char *fmt, ...)
@@ -226,10 +253,16 @@ static void __noreturn mismatch(u64 page, unsigned int word, u64 got, u64 tag, c
 	     got, what);
 }
 
+static bool has_block(struct range r)
+{
+	return align_up(r.first, HUGE_PAGES) + HUGE_PAGES <= r.first + r.nr;
+}
+
 static void log_op(const char *what, struct range range)
 {
 	struct record *r = &op_log[nr_ops % LOG];
 
+	share_add(&shared->blocks, has_block(range));
 	*r = (struct record) { .nr = nr_ops++, .what = what, .range = range, .pressure = pressure };
 	share_add(&shared->ops, 1);
 	if (opt.verbose) {
@@ -548,12 +581,21 @@ static void op_replace(struct range r)
 	set_slot(nr_pages * PAGE_SIZE);
 }
 
-/* As memory pressure does, without the pressure: pools give all back. */
-static void op_shrink(struct range r)
+/*
+ * As memory pressure does, without the pressure: pools give all back. They are left alone for 10 s
+ * then, so it is not an operation like others, or there never would be anything in them.
+ */
+static void shrink_now_and_then(void)
 {
-	log_op("shrink, not", r);
-	press(false);
+	u64 due = READ_ONCE(shared->shrink_at), now = gmem_now_ns();
+
+	if (now < due || !__atomic_compare_exchange_n(&shared->shrink_at, &due,
+						      now + SHRINK_S * 1000000000ULL, false,
+						      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return;
+	log_op("shrink caches", (struct range) {});
 	gmem_write_sysctl("/proc/sys/vm/drop_caches", "2");
+	share_add(&shared->shrunk, 1);
 }
 
 /* Those who work in the background get their turn. */
@@ -561,7 +603,7 @@ static void op_sleep(struct range r)
 {
 	struct timespec ts = { .tv_nsec = (1 + below(40)) * 1000000 };
 
-	log_op("sleep, not", r);
+	log_op("sleep", (struct range) {});
 	nanosleep(&ts, NULL);
 }
 
@@ -590,7 +632,6 @@ static const struct op ops[] = {
 	{ op_pin, { 0, 20 }, 1 },
 	{ op_mlock, { 0, 10 }, 16 },
 	{ op_replace, { 20, 20 } },
-	{ op_shrink, { 1, 1 } },
 	{ op_sleep, { 20, 20 } },
 };
 
@@ -611,6 +652,7 @@ static void turn(void)
 {
 	const struct op *op = random_op();
 
+	shrink_now_and_then();
 	press(one_in(8));
 	op->fn(random_range(op->most ?: nr_pages));
 	press(false);
@@ -680,24 +722,40 @@ static void leak_one(void)
 	*guest_tag(one.first) = 0;
 }
 
+/* Half of the VMs have room for a folio of 2M, and perhaps a tail: many operations meet there. */
+static u64 random_size(void)
+{
+	u64 most = opt.size / PAGE_SIZE;
+	u64 pages = 1 + below(one_in(2) ? min(most, HUGE_PAGES + TAIL_PAGES) : most);
+
+	return one_in(2) ? align_up(pages, HUGE_PAGES) : pages;
+}
+
+/* Be killed at any moment from now on */
+static void die_later(void)
+{
+	u64 ms = 1 + below(LIFE_MS - 1);
+	const struct itimerval timer = {
+		.it_value = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 },
+	};
+
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
 static void __noreturn live(void)
 {
+	bool dies, dies_young;
 	u64 n;
 
 	random_state = gmem_mix(opt.seed << 24 ^ vm_nr);
 	host_maps = one_in(2);
-	nr_pages = 1 + below(opt.size / PAGE_SIZE);
-	if (one_in(2))
-		nr_pages = align_up(nr_pages, HUGE_PAGES);
-	n = 1 + below(VM_OPS);
-
-	if (one_in(2)) {
-		const struct itimerval timer = {
-			.it_value.tv_usec = (1 + below(LIFE_MS - 1)) * 1000,
-		};
-
-		setitimer(ITIMER_REAL, &timer, NULL);
-	}
+	nr_pages = random_size();
+	n = VM_OPS_LEAST + below(VM_OPS_MOST - VM_OPS_LEAST + 1);
+	dies = one_in(2);
+	/* Most of them when there is something to be found in their memory */
+	dies_young = one_in(8);
+	if (dies && dies_young)
+		die_later();
 
 	file_tags = alloc_model(sizeof(*file_tags));
 	anon_tags = alloc_model(sizeof(*anon_tags));
@@ -705,6 +763,8 @@ static void __noreturn live(void)
 	if (can_press)
 		fail_fd = open("/proc/thread-self/make-it-fail", O_WRONLY);
 	create_vm();
+	if (dies && !dies_young)
+		die_later();
 	while (n--)
 		turn();
 	if (opt.leak)
@@ -782,6 +842,8 @@ static void print_sums(u64 ns)
 
 	printf("%lu operations of %lu VMs (%lu of them killed), %lu pages compared, %lu ms\n",
 	       shared->ops, shared->vms, shared->killed, shared->compared, ns / 1000000);
+	printf("%lu operations on whole blocks of 2M; caches shrunk %lu times\n", shared->blocks,
+	       shared->shrunk);
 	printf("no memory for %lu system calls, which were done again\n", shared->failed);
 	printf("zeroed, KiB:");
 	for (i = 0; i < ARRAY_SIZE(zeroed_names); i++)
@@ -798,6 +860,7 @@ static int run(void)
 	printf("gmem_secrets --seed %lu --ops %lu --workers %lu --size %luK%s\n", opt.seed, opt.ops,
 	       opt.workers, opt.size / 1024, opt.leak ? " --leak" : "");
 	prepare_pressure();
+	shared->shrink_at = start + SHRINK_S * 1000000000ULL;
 	fflush(stdout);
 	for (i = 0; i < opt.workers; i++) {
 		pid_t pid = fork();
