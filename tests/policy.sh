@@ -153,6 +153,9 @@ obj() { gmem-policy show -j "${VM_PID[$1]}" | jq -r ".objects[-1] | $2"; }
 pool() { js ".pools[] | select(.node == $1 and .order == $2) | ${3#| }"; }
 # pools_are CONDITION: there are some, and for all of them it is true
 pools_are() { [ "$(js ".pools | length > 0 and all($1)")" = true ]; }
+# full SMALL_MB LARGE_MB [SECONDS]: until each node's pools are of that size, which is a moment after the policy came or
+# went, and full
+full() { wait_for "${3:-60}" pools_are ".ready == .high and .high == (if .order == 0 then $1 else $2 end) * $M"; }
 FULL='.ready == .high'
 NONE='.ready + .dirty + .high == 0'
 export FULL NONE

@@ -18,7 +18,7 @@ for i in 1 2; do
 	wait_for 20 eval "[ \"\$(js '[.pools[].filled] | add')\" -gt $filled ]"
 done
 replace boot --set pool_large_mb=96 --set pool_small_mb=0
-wait_for 60 pools_are "$FULL"
+full 0 96
 vm a 'convert private 4G 512M; gcheck 4G 32M 0'
 vm_end a
 unload boot

@@ -33,7 +33,7 @@ done
 goes_on
 pools_are '.high == 0 or .ready < .high' || die 'full before the end, so this test proves nothing'
 replace prezero --set pool_large_mb=96 --set pool_small_mb=0
-wait_for 60 pools_are "$FULL"
+full 0 96
 vm a 'gcheck 4G 8M 0'
 vm_end a
 unload prezero

@@ -9,7 +9,7 @@ events() { awk -v what="$1" '$1 == what { print $2 }' /proc/vmstat; }
 
 note 'a memory hog'
 load prezero --set pool_large_mb=320 --set pool_small_mb=64
-wait_for 60 pools_are "$FULL"
+full 64 320
 # 2M at a time, to be fast
 echo always >/sys/kernel/mm/transparent_hugepage/enabled
 cleanup 'echo madvise >/sys/kernel/mm/transparent_hugepage/enabled'
@@ -45,7 +45,7 @@ note 'who pays'
 cgroup pay "memory.max=$((256 * M))"
 for large in true false; do
 	load prezero --set pool_large_mb=64 --set pool_small_mb=32 --set large=$large
-	wait_for 60 pools_are "$FULL"
+	full 32 64
 	vm_new m "$CGROUPS/pay"
 	vm m 'pid'
 	base=$(<"$CGROUPS/pay/memory.current")
@@ -67,7 +67,7 @@ load prealloc --cgroup pay --set from_pool=true --set pool_small_mb=64 --set poo
 echo $((32 * M)) >"$CGROUPS/pay/memory.max"
 for background in true false; do
 	replace prealloc --set from_pool=true --set pool_small_mb=64 --set pool_low_percent=100 --set background=$background
-	wait_for 60 pools_are "$FULL"
+	full 64 0
 	vm_new m "$CGROUPS/pay"
 	vm m 'create 64M; bind 1 4G 0 64M'
 	wait_for 30 idle m
