@@ -59,6 +59,23 @@ load scrub
 operations 'under scrub'
 unload scrub
 
+sum() { js "[.pools[].$1] | add"; }
+
+load prezero --set recycle=true --set pool_small_mb=32 --set pool_large_mb=64
+full 32 64
+operations 'under prezero, which recycles'
+assert_ge "$(sum taken)" 1 'folios that came from pools'
+assert_ge "$(sum recycled)" 1 'folios that were recycled'
+unload prezero
+load boot --set pool_small_mb=16 --set pool_large_mb=64
+full 16 64
+taken=$(sum taken)
+operations 'under boot'
+assert_ge $(($(sum taken) - taken)) 1 'folios that came from pools'
+unload boot
+wait_for 20 pools_are "$NONE"
+none_lost
+
 load count --flags named
 operations 'with a policy that is named' --policy count create
 swept create FAIL
@@ -71,7 +88,7 @@ fail=/sys/kernel/debug/fail_page_alloc
 mark_workers() {
 	local pid
 	# Number 2 is what makes new ones, which inherit it.
-	for pid in 2 $(pgrep '^kworker/u'); do echo "$1" >"/proc/$pid/make-it-fail" || :; done 2>/dev/null
+	for pid in 2 $(pgrep '^kworker/u|^gmem_pool/'); do echo "$1" >"/proc/$pid/make-it-fail" || :; done 2>/dev/null
 }
 mark_workers 1
 echo Y >$fail/task-filter
@@ -89,6 +106,27 @@ echo 0 >$fail/probability
 vm w 'bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 4M 3; gcheck 4G 4M 3'
 vm_end w
 unload prealloc
+
+note 'threads that fill pools'
+filled=$(sum filled)
+echo 100 >$fail/probability
+load prezero --set pool_small_mb=4 --set pool_large_mb=8
+wait_for 10 pools_are '.high > 0'
+sleep 1
+pools_are '.ready + .dirty == 0' || die "there is something in pools: $(js .pools)"
+assert_eq "$(sum filled)" "$filled" 'folios that were allocated for pools'
+vm_new p
+vm p 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gcheck 4G 4M 0; gfill 4G 4M 5; gcheck 4G 4M 5'
+fdinfo_is p zeroed-pool=0
+assert_ge "$(fdinfo p pool-misses)" 1 'misses of empty pools'
+echo 0 >$fail/probability
+# They try again after a while
+full 4 8
+vm p 'punch 0 4M; gcheck 4G 4M 0'
+fdinfo_is p zeroed-pool=$((4 * M))
+vm_end p
+unload prezero
+wait_for 20 pools_are "$NONE"
 
 note 'workers that rebuild'
 load huge_adaptive --set min_mb=0 --set quiet_ms=100 --set often=1 --set busy_order=0

@@ -30,7 +30,7 @@ cgroup fuzz_b
 cgroup fuzz_b/sub
 groups=("$CGROUPS"/fuzz_a "$CGROUPS"/fuzz_b "$CGROUPS"/fuzz_b/sub)
 mapfile -t policies < <(shipped_policies)
-policies+=(chaos chaos chaos)
+policies+=(chaos chaos chaos mixed mixed)
 nodes=$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' | wc -l)
 
 # random_policy: $policy, how it is loaded, $how, and how it is set, $set
@@ -46,6 +46,7 @@ random_policy() {
 	huge) set=(--set "min_mb=$((RANDOM % 2))" --set "small_mb=$((RANDOM % 3))") ;;
 	huge_adaptive) set=(--set min_mb=0 --set often=1 --set quiet_ms=$((RANDOM % 200 + 1))) ;;
 	prealloc) set=(--set at_create=$((RANDOM % 2)) --set background=$((RANDOM % 2)) --set max_mb=4) ;;
+	mixed) set=(--set combine=$((RANDOM % 2))) ;;
 	chaos) set=(--set "nodes=$nodes" --set decline=$((RANDOM % 2)) --set nonsense=$((RANDOM % 2 * 100))) ;;
 	esac
 }

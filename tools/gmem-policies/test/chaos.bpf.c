@@ -16,9 +16,15 @@ TUNABLE(__u32, max_quiet_ms, 16, "longest time that it asks to be called again a
 TUNABLE(bool, decline, false, "decline every fourth object");
 TUNABLE(__u32, nonsense, 0, "one of so many decisions is nonsense; 0: none");
 
+#define POOL_SMALL_MB	16
+#define POOL_LARGE_MB	64
+
+extern int gmem_pool_want(__u32 small_mb, __u32 large_mb) __weak __ksym;
+
 COUNTER(declined, "objects that were declined");
 COUNTER(populated, "decisions to populate");
 COUNTER(rebuilt, "decisions to rebuild");
+COUNTER(wanted, "times that it wanted pools of another size");
 COUNTER(mad, "decisions that were nonsense");
 
 static __u64 random64(void)
@@ -46,9 +52,21 @@ static bool lose_it(void)
 			(ctx)->obj.cookie = random64();	\
 	} while (0)
 
+/* Not always when an object comes: when it is in use as well. */
+static __always_inline void want_pools(__u32 one_of)
+{
+	__u32 r = bpf_get_prandom_u32();
+
+	if (!gmem_pool_want || !one_in(one_of))
+		return;
+	gmem_pool_want(r % (POOL_SMALL_MB + 1), (r >> 16) % (POOL_LARGE_MB + 1));
+	COUNT(wanted);
+}
+
 GMEM_INIT(ctx)
 {
 	CONFUSE_COOKIE(ctx);
+	want_pools(2);
 	if (!decline || !one_in(4))
 		return 0;
 	COUNT(declined);
@@ -70,7 +88,7 @@ GMEM_OP(alloc, ctx)
 	else
 		ctx->order = ctx->max_order;
 	if (one_in(2))
-		ctx->zero = GMEM_ZERO_ALLOC;
+		ctx->zero = one_in(2) ? GMEM_ZERO_ALLOC : GMEM_ZERO_POOL;
 	if (nodes && one_in(2))
 		ctx->node = bpf_get_prandom_u32() % nodes;
 	if (!lose_it())
@@ -124,8 +142,9 @@ GMEM_OP(convert, ctx)
 GMEM_OP(free, ctx)
 {
 	CONFUSE_COOKIE(ctx);
-	if (one_in(2))
-		ctx->mode = GMEM_FREE_SCRUB;
+	want_pools(32);
+	if (!one_in(3))
+		ctx->mode = one_in(2) ? GMEM_FREE_SCRUB : GMEM_FREE_RECYCLE;
 	if (lose_it())
 		ctx->mode = random64();
 }
