@@ -108,9 +108,16 @@ vm_end w
 unload prealloc
 
 note 'threads that fill pools'
+max=/sys/module/gmem_pool/parameters/max_percent
+percent=$(<$max)
+cleanup "echo $percent >$max"
 filled=$(sum filled)
-echo 100 >$fail/probability
+# Not before everything else that loading wants of workers is done
+echo 0 >$max
 load prezero --set pool_small_mb=4 --set pool_large_mb=8
+sleep 1
+echo 100 >$fail/probability
+echo "$percent" >$max
 wait_for 10 pools_are '.high > 0'
 sleep 1
 pools_are '.ready + .dirty == 0' || die "there is something in pools: $(js .pools)"
