@@ -44,6 +44,12 @@ bounce a $((64 * M)) 3
 wait_for 60 enough_huge a $((BLOCKS - 8))
 # And all is quiet
 wait_for 60 enough_huge a $BLOCKS
+# A conversion of a whole block breaks none, and does not have what was broken before it forgotten
+gpa=$((4 * G + 128 * M))
+vm a "convert shared $gpa 64K; punch 128M 64K; convert private $gpa 2M"
+assert_le "$(huge_blocks a)" $((BLOCKS - 1)) 'blocks of 2M, without the one that was broken'
+wait_for 60 enough_huge a $BLOCKS
+vm a "gtouch $gpa 2M"
 fdinfo_is a resident=$SIZE ready=$SIZE clamped=0
 assert_ge "$(fdinfo a rebuilds)" 16 'blocks that were made one folio again'
 assert_eq "$(obj a .quiet_dropped)" 0 'ranges that there was no room to remember'
