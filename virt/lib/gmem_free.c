@@ -47,13 +47,18 @@ static void gmem_scrub_folio(struct folio *folio)
 	}
 }
 
-/* Remove a locked folio of the range. False if it is in use, and stays because of that. */
-static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio,
+/*
+ * A locked folio is about to be removed from its page cache: scrub it. False if it is in use, and
+ * stays because of that.
+ */
+static bool gmem_scrub_locked(struct address_space *mapping, struct folio *folio,
 			      enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed)
 {
 	bool busy;
 
-	unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
+	/* It is mapped under its lock. */
+	if (folio_mapped(folio))
+		unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 
 	busy = gmem_folio_busy(folio);
 	if (busy && !last)
@@ -69,8 +74,7 @@ static bool gmem_remove_folio(struct address_space *mapping, struct folio *folio
 			scrubbed->zeroed += folio_nr_pages(folio);
 		}
 	}
-	/* Locked all the time: nobody has written to it since. */
-	generic_error_remove_folio(mapping, folio);
+	folio_cancel_dirty(folio);
 	return true;
 }
 
@@ -85,6 +89,28 @@ static bool gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubb
 	else if (ret == -EBUSY)
 		scrubbed->failed += nr;
 	return !ret;
+}
+
+/*
+ * Remove the folios of @going, which are locked, from their page cache: together, as truncation
+ * does. Locked all the time, they have not been written to since they were scrubbed.
+ */
+static void gmem_remove_batch(struct address_space *mapping, struct folio_batch *going,
+			      enum gmem_free_mode mode, struct gmem_scrubbed *scrubbed)
+{
+	unsigned int i, kept = 0;
+
+	delete_from_page_cache_batch(mapping, going);
+	for (i = 0; i < folio_batch_count(going); i++) {
+		struct folio *folio = going->folios[i];
+
+		folio_unlock(folio);
+		/* Who takes it from the pool must find no reference but his own. */
+		if (mode != GMEM_FREE_RECYCLE || !gmem_recycle_folio(folio, scrubbed))
+			going->folios[kept++] = folio;
+	}
+	going->nr = kept;
+	folio_batch_release(going);
 }
 
 /**
@@ -106,28 +132,34 @@ static bool gmem_recycle_folio(struct folio *folio, struct gmem_scrubbed *scrubb
 u64 gmem_scrub_range(struct address_space *mapping, pgoff_t start, pgoff_t end,
 		     enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed)
 {
-	struct folio_batch fbatch;
+	struct folio_batch fbatch, going;
 	pgoff_t next = start;
 	unsigned int i, kept;
 	u64 busy = 0;
 
 	folio_batch_init(&fbatch);
+	folio_batch_init(&going);
 	while (next < end && filemap_get_folios(mapping, &next, end - 1, &fbatch)) {
 		for (i = 0, kept = 0; i < folio_batch_count(&fbatch); i++) {
 			struct folio *folio = fbatch.folios[i];
-			bool ours, removed;
+			bool ours;
 
-			folio_lock(folio);
+			/* Nobody waits for a lock with others held. */
+			if (!folio_trylock(folio)) {
+				gmem_remove_batch(mapping, &going, mode, scrubbed);
+				folio_lock(folio);
+			}
 			ours = folio->mapping == mapping && folio->index >= start &&
 			       folio_next_index(folio) <= end;
-			removed = ours && gmem_remove_folio(mapping, folio, mode, last, scrubbed);
+			if (ours && gmem_scrub_locked(mapping, folio, mode, last, scrubbed)) {
+				folio_batch_add(&going, folio);
+				continue;
+			}
 			folio_unlock(folio);
-			busy += ours && !removed;
-			/* Who takes it from the pool must find no reference but his own. */
-			if (!removed || mode != GMEM_FREE_RECYCLE ||
-			    !gmem_recycle_folio(folio, scrubbed))
-				fbatch.folios[kept++] = folio;
+			busy += ours;
+			fbatch.folios[kept++] = folio;
 		}
+		gmem_remove_batch(mapping, &going, mode, scrubbed);
 		fbatch.nr = kept;
 		folio_batch_release(&fbatch);
 		cond_resched();
