@@ -176,6 +176,7 @@ static struct folio *kvm_gmem_add_largest(struct inode *inode, pgoff_t index, un
 					  struct kvm_gmem_access *access)
 {
 	unsigned int first = order;
+	bool fell_back = false;
 	struct folio *folio;
 
 	for (;;) {
@@ -190,13 +191,17 @@ static struct folio *kvm_gmem_add_largest(struct inode *inode, pgoff_t index, un
 			if (!IS_ERR(folio))
 				return folio;
 			order = min(order, kvm_gmem_max_order(inode, index, access));
+			/* What fits less now did not want for memory. */
+			if (!fell_back)
+				first = order;
 		} else if (order) {
 			order--;
+			fell_back = true;
 		} else {
 			return folio;
 		}
 	}
-	if (order < first)
+	if (fell_back)
 		kvm_gmem_fell_back(inode);
 	return folio;
 }
