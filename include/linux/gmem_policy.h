@@ -507,6 +507,8 @@ struct gmem_policy {
  * @fallbacks: folios that were smaller than what was decided and fitted
  * @splits: large folios that were split
  * @splits_failed: times that one could not be split, because something else held a reference
+ * @holes_dropped: pages of holes that will not be freed before the file ends, or they are punched
+ *		   again: they could not be split, and there was no room to remember them
  * @rebuilds: blocks that were made one folio again
  * @rebuilds_failed: times that this could not be done
  */
@@ -525,6 +527,7 @@ struct gmem_obj_stats {
 	atomic64_t fallbacks;
 	atomic64_t splits;
 	atomic64_t splits_failed;
+	atomic64_t holes_dropped;
 	atomic64_t rebuilds;
 	atomic64_t rebuilds_failed;
 };

@@ -266,6 +266,7 @@ void kvm_gmem_bpf_show(struct inode *inode, struct seq_file *m)
 	seq_printf(m, "gmem-fallbacks:\t%lld\n", atomic64_read(&stats->fallbacks));
 	seq_printf(m, "gmem-splits:\t%lld\n", atomic64_read(&stats->splits));
 	seq_printf(m, "gmem-splits-failed:\t%lld\n", atomic64_read(&stats->splits_failed));
+	seq_printf(m, "gmem-holes-dropped:\t%lld\n", atomic64_read(&stats->holes_dropped));
 	seq_printf(m, "gmem-rebuilds:\t%lld\n", atomic64_read(&stats->rebuilds));
 	seq_printf(m, "gmem-rebuilds-failed:\t%lld\n", atomic64_read(&stats->rebuilds_failed));
 	seq_printf(m, "gmem-prealloc:\t%lld of %lld\n", atomic64_read(&stats->prealloc_done),

@@ -41,8 +41,9 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 		 "MiB that are rebuilt into large folios per second and guest_memfd (0: none)");
 
 /*
- * Ranges that can wait for the worker of an inode, half of them to be rebuilt. A rebuild for which
- * there is no room is dropped; a hole keeps its memory until it is punched again, or the file ends.
+ * Ranges that an inode's worker can have, half of them to be rebuilt. A rebuild for which there is
+ * no room is dropped. So is a hole, and counted: it keeps its memory until it is punched again, or
+ * the file ends.
  */
 #define GMEM_LARGE_RANGES	64
 
@@ -52,13 +53,19 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 /* Rounds that a rebuild tries what is in use before it leaves it as it is. */
 #define GMEM_REBUILD_TRIES	3
 
-/* Longest time between two tries to free what could not be split, seconds. */
-#define GMEM_HOLE_RETRY_MAX	10
+/* The same for want of memory, and how long it waits for that, seconds. */
+#define GMEM_REBUILD_MEMORY_TRIES	5
+#define GMEM_REBUILD_MEMORY_WAIT	10
+
+/*
+ * Longest time between two tries to free what could not be split, seconds: who pins memory for good
+ * should not have its guest's mappings taken away every now and then.
+ */
+#define GMEM_HOLE_RETRY_MAX	300
 
 /*
  * Work on [@start, @end) that is due at @due: rebuild it because @policy asked for it, filling at
- * most @max_holes pages of a block; or, without a policy, free what reads as zeroes, unless it is
- * @wanted again.
+ * most @max_holes pages of a block; or, without a policy, free what reads as zeroes.
  */
 struct kvm_gmem_large_range {
 	struct list_head list;
@@ -69,7 +76,6 @@ struct kvm_gmem_large_range {
 	enum gmem_why why;
 	unsigned int tries;
 	unsigned long due;
-	bool wanted;
 };
 
 /**
@@ -79,8 +85,9 @@ struct kvm_gmem_large_range {
  * @lock: protects what follows; a leaf
  * @work: does what is due in @ranges
  * @ranges: what it has to do, in no order
- * @nr_ranges: how many
- * @rebuild_due: no block is rebuilt before that, or they would be faster than gmem_rebuild_mib
+ * @nr_ranges: how many, with @now
+ * @rebuild_due: no block is rebuilt before that, or they would be faster than gmem_rebuild_mib;
+ *		 only the worker changes it, without @lock
  * @now: what the worker works on
  * @stopped: the last file is closed
  */
@@ -260,8 +267,10 @@ int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *fol
 static unsigned long kvm_gmem_large_due(struct kvm_gmem_large *large,
 					const struct kvm_gmem_large_range *range)
 {
-	if (range->policy && time_after(large->rebuild_due, range->due))
-		return large->rebuild_due;
+	unsigned long rebuild_due = READ_ONCE(large->rebuild_due);
+
+	if (range->policy && time_after(rebuild_due, range->due))
+		return rebuild_due;
 	return range->due;
 }
 
@@ -289,36 +298,30 @@ static void kvm_gmem_large_range_free(struct kvm_gmem_large_range *range)
 	kfree(range);
 }
 
-/* Is there room for no more, or one that does as well? */
-static bool kvm_gmem_large_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end,
-				   bool rebuild)
+/*
+ * Put @range on the list, if there is room. One that was the worker's (@again) has its place still.
+ */
+static bool kvm_gmem_large_queue(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range,
+				 bool again)
 {
-	struct kvm_gmem_large_range *range;
+	unsigned int room = range->policy ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES;
 
-	guard(spinlock)(&large->lock);
+	lockdep_assert_held(&large->lock);
 
-	if (large->nr_ranges >= (rebuild ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES))
-		return true;
-	list_for_each_entry(range, &large->ranges, list) {
-		if (!range->policy == !rebuild && !range->wanted && range->start <= start &&
-		    end <= range->end)
-			return true;
-	}
-	return false;
+	if (large->stopped || (!again && large->nr_ranges >= room))
+		return false;
+	list_add_tail(&range->list, &large->ranges);
+	if (!again)
+		large->nr_ranges++;
+	return true;
 }
 
-/* Takes over @range. */
-static void kvm_gmem_large_queue(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range)
+static void kvm_gmem_large_del(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range)
 {
-	scoped_guard(spinlock, &large->lock) {
-		if (large->stopped || large->nr_ranges == GMEM_LARGE_RANGES)
-			break;
-		list_add_tail(&range->list, &large->ranges);
-		large->nr_ranges++;
-		kvm_gmem_large_arm(large);
-		return;
-	}
-	kvm_gmem_large_range_free(range);
+	lockdep_assert_held(&large->lock);
+
+	list_del(&range->list);
+	large->nr_ranges--;
 }
 
 /* Take a range whose time has come off the list; else be woken when the next one's comes. */
@@ -331,7 +334,6 @@ static struct kvm_gmem_large_range *kvm_gmem_large_next(struct kvm_gmem_large *l
 	list_for_each_entry(range, &large->ranges, list) {
 		if (time_after_eq(jiffies, kvm_gmem_large_due(large, range))) {
 			list_del(&range->list);
-			large->nr_ranges--;
 			large->now = range;
 			return range;
 		}
@@ -368,20 +370,48 @@ static int kvm_gmem_split_at(struct inode *inode, pgoff_t index, bool wait)
 	return ret;
 }
 
+static void kvm_gmem_hole_dropped(struct inode *inode, pgoff_t nr)
+{
+	atomic64_add(nr, &GMEM_I(inode)->obj->stats.holes_dropped);
+}
+
+/*
+ * Free [@start, @end) later, together with the holes that it touches: page by page or from both
+ * sides, no more of them wait than there are.
+ */
 static void kvm_gmem_hole_later(struct inode *inode, pgoff_t start, pgoff_t end)
 {
+	struct kvm_gmem_large_range *hole = kzalloc_obj(*hole, GFP_KERNEL_ACCOUNT);
 	struct kvm_gmem_large *large = GMEM_I(inode)->large;
-	struct kvm_gmem_large_range *range;
+	struct kvm_gmem_large_range *range, *next;
+	bool queued = false;
 
-	if (kvm_gmem_large_pending(large, start, end, false))
-		return;
-	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
-	if (!range)
-		return;
-	range->start = start;
-	range->end = end;
-	range->due = jiffies + HZ / 10;
-	kvm_gmem_large_queue(large, range);
+	guard(spinlock)(&large->lock);
+
+	list_for_each_entry_safe(range, next, &large->ranges, list) {
+		if (range->policy || range->start > end || range->end < start)
+			continue;
+		start = min(start, range->start);
+		end = max(end, range->end);
+		kvm_gmem_large_del(large, range);
+		/* The memory of one that it takes in will do. */
+		swap(hole, range);
+		kfree(range);
+	}
+
+	if (hole) {
+		hole->start = start;
+		hole->end = end;
+		hole->tries = 0;
+		hole->due = jiffies + HZ / 10;
+		queued = kvm_gmem_large_queue(large, hole, false);
+	}
+	if (queued) {
+		kvm_gmem_large_arm(large);
+	} else {
+		kfree(hole);
+		kvm_gmem_hole_dropped(inode, end - start);
+	}
 }
 
 /*
@@ -455,10 +485,29 @@ u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	return failed;
 }
 
-static void kvm_gmem_hole_keep(struct kvm_gmem_large_range *range, pgoff_t start, pgoff_t end)
+/* Cut [@start, @end) out of a hole. If that leaves something on both sides, there are two then. */
+static void kvm_gmem_hole_keep(struct inode *inode, struct kvm_gmem_large_range *hole,
+			       pgoff_t start, pgoff_t end)
 {
-	if (!range->policy && range->start < end && start < range->end)
-		range->wanted = true;
+	struct kvm_gmem_large *large = GMEM_I(inode)->large;
+	struct kvm_gmem_large_range *behind;
+
+	if (hole->policy || hole->start >= end || start >= hole->end)
+		return;
+
+	if (hole->start < start && end < hole->end) {
+		behind = kmemdup(hole, sizeof(*hole), GFP_NOWAIT | __GFP_ACCOUNT);
+		if (behind)
+			behind->start = end;
+		if (!behind || !kvm_gmem_large_queue(large, behind, false)) {
+			kfree(behind);
+			kvm_gmem_hole_dropped(inode, hole->end - end);
+		}
+	}
+	if (hole->start < start)
+		hole->end = start;
+	else
+		hole->start = min(end, hole->end);
 }
 
 /**
@@ -467,48 +516,58 @@ static void kvm_gmem_hole_keep(struct kvm_gmem_large_range *range, pgoff_t start
  * @start: first page
  * @end: page after the last
  *
- * What still is to be freed, because it could not be split, stays. Of a hole that is only partly in
- * the range, the rest stays, too, until it is punched again.
+ * What still is to be freed, because it could not be split, stays.
  */
 void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end)
 {
 	struct kvm_gmem_large *large = GMEM_I(inode)->large;
-	struct kvm_gmem_large_range *range;
+	struct kvm_gmem_large_range *range, *next;
 
 	if (!kvm_gmem_may_be_large(inode))
 		return;
 
 	guard(spinlock)(&large->lock);
 
-	list_for_each_entry(range, &large->ranges, list)
-		kvm_gmem_hole_keep(range, start, end);
+	list_for_each_entry_safe(range, next, &large->ranges, list) {
+		kvm_gmem_hole_keep(inode, range, start, end);
+		if (range->start == range->end) {
+			kvm_gmem_large_del(large, range);
+			kfree(range);
+		}
+	}
 	if (large->now)
-		kvm_gmem_hole_keep(large->now, start, end);
+		kvm_gmem_hole_keep(inode, large->now, start, end);
 }
 
-/* Try again to free what could not be split. Returns whether to try once more. */
+/*
+ * Try again to free what could not be split. Returns whether to try once more. What of it is wanted
+ * again is known under the invalidate lock.
+ */
 static bool kvm_gmem_free_hole(struct inode *inode, struct kvm_gmem_large_range *range)
 {
 	struct address_space *mapping = inode->i_mapping;
-	pgoff_t start = range->start, end = range->end;
+	pgoff_t start, end;
 	bool done;
 
-	kvm_gmem_widen(inode, &start, &end);
 	filemap_invalidate_lock(mapping);
-	if (READ_ONCE(range->wanted)) {
+	start = range->start;
+	end = range->end;
+	if (start == end) {
 		filemap_invalidate_unlock(mapping);
 		return false;
 	}
+	kvm_gmem_widen(inode, &start, &end);
 	kvm_gmem_invalidate_start(inode, start, end);
 
-	done = !kvm_gmem_split_at(inode, range->start, false) &&
-	       !kvm_gmem_split_at(inode, range->end, false) &&
-	       gmem_remove_zeroes(mapping, range->start, range->end);
+	/* Where one end cannot be split, what is between may be free to go. */
+	done = !kvm_gmem_split_at(inode, range->start, false);
+	done &= !kvm_gmem_split_at(inode, range->end, false);
+	done &= gmem_remove_zeroes(mapping, range->start, range->end);
 
 	kvm_gmem_invalidate_end(inode, start, end);
 	filemap_invalidate_unlock(mapping);
 
-	range->due = jiffies + min(HZ << min(range->tries++, 8U), GMEM_HOLE_RETRY_MAX * HZ);
+	range->due = jiffies + min(HZ << min(range->tries++, 16U), GMEM_HOLE_RETRY_MAX * HZ);
 	return !done;
 }
 
@@ -644,7 +703,11 @@ static int kvm_gmem_rebuild_block(struct inode *inode, pgoff_t start, int node, 
 	kvm_gmem_invalidate_start(inode, start, end);
 	if (!kvm_gmem_block_private(inode, start, end))
 		max_holes = 0;
-	ret = gmem_collapse(mapping, folio, start, max_holes, pieces, &holes);
+	/* mbind() takes no lock of ours: what it says from here on is for memory that comes. */
+	if (kvm_gmem_one_mempolicy(inode, start, end))
+		ret = gmem_collapse(mapping, folio, start, max_holes, pieces, &holes);
+	else
+		ret = -EXDEV;
 	kvm_gmem_invalidate_end(inode, start, end);
 	filemap_invalidate_unlock(mapping);
 
@@ -654,6 +717,16 @@ out_put:
 out:
 	kvm_gmem_rebuilt(inode, start, holes, why, ret, clock);
 	return ret;
+}
+
+/*
+ * There is no memory for a block, and will be none for those behind it. Returns whether to wait for
+ * some.
+ */
+static bool kvm_gmem_rebuild_wait(struct kvm_gmem_large_range *range)
+{
+	range->due = jiffies + GMEM_REBUILD_MEMORY_WAIT * HZ;
+	return ++range->tries < GMEM_REBUILD_MEMORY_TRIES;
 }
 
 /* Rebuild the next block of a range. Returns whether there is more to do. */
@@ -666,12 +739,17 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	struct mem_cgroup *old_memcg;
 	int node, ret;
 
-	if (!mib || READ_ONCE(range->policy->retired) || gmem_obj_memory_short(obj))
+	if (!mib || READ_ONCE(range->policy->retired))
 		return false;
 	/* What is not there is passed over, however much that is. */
 	if (!xa_find(&inode->i_mapping->i_pages, &next, range->end - 1, XA_PRESENT))
 		return false;
 	range->start = max(range->start, round_down(next, GMEM_BLOCK_PAGES));
+
+	if (gmem_obj_memory_short(obj)) {
+		kvm_gmem_rebuilt(inode, range->start, 0, range->why, -ENOMEM, 0);
+		return kvm_gmem_rebuild_wait(range);
+	}
 
 	node = kvm_gmem_rebuild_prepare(inode, range->start, &max_holes);
 	if (node < 0) {
@@ -685,9 +763,8 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	ret = kvm_gmem_rebuild_block(inode, range->start, node, max_holes, range->why);
 	set_active_memcg(old_memcg);
 
-	/* There will be no more memory for the next block, either. */
 	if (ret == -ENOMEM)
-		return false;
+		return kvm_gmem_rebuild_wait(range);
 
 	if ((ret == -EBUSY || ret == -EAGAIN) && ++range->tries < GMEM_REBUILD_TRIES) {
 		range->due = jiffies + HZ;
@@ -695,10 +772,25 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	}
 	range->tries = 0;
 	range->start += GMEM_BLOCK_PAGES;
-	/* Only the worker, which is one, looks at it and changes it. */
-	GMEM_I(inode)->large->rebuild_due =
-		jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib));
+	WRITE_ONCE(GMEM_I(inode)->large->rebuild_due,
+		   jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib)));
 	return range->start < range->end;
+}
+
+/* Is there one that does as well? */
+static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end,
+				     u32 max_holes)
+{
+	struct kvm_gmem_large_range *range;
+
+	guard(spinlock)(&large->lock);
+
+	list_for_each_entry(range, &large->ranges, list) {
+		if (range->policy && !READ_ONCE(range->policy->retired) &&
+		    range->max_holes >= max_holes && range->start <= start && end <= range->end)
+			return true;
+	}
+	return false;
 }
 
 /**
@@ -716,15 +808,17 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
 		      enum gmem_why why)
 {
-	struct gmem_policy *policy;
 	struct kvm_gmem_large_range *range;
+	struct kvm_gmem_large *large;
+	struct gmem_policy *policy;
 
 	start = round_down(start, GMEM_BLOCK_PAGES);
 	end = min(round_up(end, GMEM_BLOCK_PAGES),
 		  round_down(kvm_gmem_pages(inode), GMEM_BLOCK_PAGES));
 	if (start >= end || !kvm_gmem_large_allowed(inode) || !kvm_gmem_large_enable(inode))
 		return;
-	if (kvm_gmem_large_pending(GMEM_I(inode)->large, start, end, true))
+	large = GMEM_I(inode)->large;
+	if (kvm_gmem_rebuild_pending(large, start, end, max_holes))
 		return;
 
 	policy = gmem_policy_get_effective(GMEM_I(inode)->obj);
@@ -741,19 +835,29 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 	range->max_holes = max_holes;
 	range->why = why;
 	range->due = jiffies;
-	kvm_gmem_large_queue(GMEM_I(inode)->large, range);
+	scoped_guard(spinlock, &large->lock) {
+		if (!kvm_gmem_large_queue(large, range, false))
+			break;
+		kvm_gmem_large_arm(large);
+		return;
+	}
+	kvm_gmem_large_range_free(range);
 }
 
-/* The worker lets go of a range: it goes back, or is gone. */
+/*
+ * The worker lets go of a range: it goes back, or is gone. At no time is it in neither place, where
+ * kvm_gmem_large_keep() would not find it.
+ */
 static void kvm_gmem_large_done(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range,
 				bool more)
 {
-	scoped_guard(spinlock, &large->lock)
+	scoped_guard(spinlock, &large->lock) {
 		large->now = NULL;
-	if (more)
-		kvm_gmem_large_queue(large, range);
-	else
-		kvm_gmem_large_range_free(range);
+		if (more && range->start < range->end && kvm_gmem_large_queue(large, range, true))
+			return;
+		large->nr_ranges--;
+	}
+	kvm_gmem_large_range_free(range);
 }
 
 static void kvm_gmem_large_work(struct work_struct *work)
@@ -801,7 +905,7 @@ void kvm_gmem_large_stop(struct inode *inode)
 		return;
 	scoped_guard(spinlock, &large->lock) {
 		large->stopped = true;
-		large->nr_ranges = 0;
+		large->nr_ranges = large->now ? 1 : 0;
 		list_splice_init(&large->ranges, &ranges);
 	}
 	list_for_each_entry_safe(range, next, &ranges, list)
