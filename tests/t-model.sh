@@ -13,20 +13,29 @@ mapfile -t policies < <(shipped_policies)
 
 # MODE VCPUS SIZE: one vCPU reaches each page of the file, several get into each other's way in a smaller one.
 shapes=('private 1 32M' 'shared 1 32980K' 'private 2 20M' 'shared 4 20564K')
-ops=$((total / (${#shapes[@]} * (${#policies[@]} + 2))))
-args=(--ops "$ops")
+
+# What splits and rebuilds folios has half of the operations: as many as all others, without a policy and in turns.
+others=0 large=0
+for policy in "${policies[@]}"; do
+	if [[ $policy == huge* ]]; then large=$((large + 1)); else others=$((others + 1)); fi
+done
+others=$((others + 2))
+weight=$(((others + large - 1) / large))
+runs=$((${#shapes[@]} * (others + large * weight)))
+ops=$(((total + runs - 1) / runs))
+args=()
 # KASAN keeps what is freed for a while, up to 1/32 of the memory.
 if [ "${TIME_SCALE:-1}" -gt 1 ]; then args+=(--leak-bound 128M); fi
 
-# model POLICY: on all shapes. What it prints is in $TMP/model, too.
+# model POLICY [WEIGHT]: on all shapes. What it prints is in $TMP/model, too.
 model() {
-	local name=$1 shape mode vcpus size
+	local name=$1 n=$((ops * ${2:-1})) shape mode vcpus size
 	: >"$TMP/model"
 	for shape in "${shapes[@]}"; do
 		read -r mode vcpus size <<<"$shape"
 		note "policy: $name"
-		gmem_model --mode "$mode" --vcpus "$vcpus" --size "$size" --seed "$seed" "${args[@]}" |
-			tee -a "$TMP/model"
+		gmem_model --mode "$mode" --vcpus "$vcpus" --size "$size" --ops "$n" --seed "$seed" \
+			"${args[@]}" | tee -a "$TMP/model"
 		[ "${PIPESTATUS[0]}" = 0 ] || die 'gmem_model failed'
 		seed=$((seed + 1))
 	done
@@ -42,7 +51,7 @@ model none
 
 for policy in "${policies[@]}"; do
 	load "$policy"
-	model "$policy"
+	if [[ $policy == huge* ]]; then model "$policy" $weight; else model "$policy"; fi
 	# Which of the shapes has whole blocks to itself is up to chance; that none has, is not.
 	if [[ $policy == huge* ]]; then
 		assert_match "$(grep 'orders of folios' "$TMP/model")" ' 9($|[^0-9])' "orders of folios under $policy"
