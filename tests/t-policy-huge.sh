@@ -90,6 +90,16 @@ vm e 'hcheck 0 8M 0x77; punch 1M 64K; hcheck 0 1M 0x77; checkzero 1M 64K; hcheck
 assert_eq "$(fdinfo e resident)" $((8 * M)) 'what was punched was touched again'
 vm_end e
 
+# A plain mmap() is where a folio can be mapped at once: four faults of the host, and some of the program's own
+faults() { cut -d' ' -f10 "/proc/${VM_PID[$1]}/stat"; }
+vm_new e
+vm e 'vmtype=default; create 8M mmap shared; mmap; hread 0'
+before=$(faults e)
+vm e 'hfill 0 8M 0x77'
+assert_le $(($(faults e) - before)) 64 'faults of the host that map 8M'
+folios_are e 9 4
+vm_end e
+
 if [ -d /sys/devices/system/node/node1 ]; then
 	# One folio is on the nodes of one mempolicy
 	vm_new n
@@ -133,6 +143,20 @@ assert_match "$reply" '0x42|66' 'what was written into the hole before it could 
 vm r 'checkzero 1M 128K; hcheck 0 1M 0x99; hcheck 1152K 384K 0x99; hcheck 1600K 448K 0x99; checkzero 1536K 4K'
 vm_end r
 
+# Page by page, from both ends: one range waits, however many holes it is made of. What is allocated again before it is
+# freed stays, and no more than that.
+vm_new t
+vm t 'vmtype=default; create 4M mmap shared; mmap; hfill 0 4M 0x99; pin 64K'
+pages=()
+for ((i = 0; i < 128; i++)); do pages+=("punch $((1024 + 4 * i))K 4K" "punch $((2044 - 4 * i))K 4K"); done
+vm t "$(printf '%s;' "${pages[@]}") fallocate 1280K 4K; fallocate 1536K 64K"
+fdinfo_is t resident=$((4 * M))
+holes_are() { [ "$(fdinfo "$1" resident) $(fdinfo "$1" holes-dropped)" = "$2" ]; }
+vm t 'hcheck 0 1M 0x99; hcheck 2M 2M 0x99; unpin'
+wait_for 30 holes_are t "$((3 * M + 68 * K)) 0"
+vm t 'hcheck 0 1M 0x99; checkzero 1M 1M; hcheck 2M 2M 0x99'
+vm_end t
+
 # One that is being freed while its worker still waits
 vm_new s
 vm s 'vmtype=default; create 4M mmap shared; mmap; hfill 0 4M 0x99; pin 64K; punch 1M 128K'
@@ -158,10 +182,14 @@ vm h 'vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x
 vm_fails h EBUSY 'madvise hwpoison 1M' # guest_memfd leaves it to the VMM what to do
 vm h 'hcheck 0 1M 0x11; hcheck 1028K 1020K 0x11; hcheck 2M 2M 0x11'
 vm_fails h EHWPOISON "gread $((4 * G + M))"
+vm_fails h EHWPOISON 'hread 1M'
+vm h 'munmap; mmap; hcheck 1028K 1020K 0x11'
+vm_fails h EHWPOISON 'hread 1M'
 vm_end h
 
 # In a folio that cannot be split, because something refers to another page of it: the guest, which has all of it
-# mapped, meets an error at the bad page, and goes on beside it
+# mapped, meets an error at the bad page, and goes on beside it. So does the host, whether it had all of it mapped or maps
+# it now.
 vm_new i
 vm i "vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x11; gread $((4 * G + M)); pin 64K"
 echo >"$TRACE/trace"
@@ -170,6 +198,11 @@ vm_fails i EHWPOISON "gread $((4 * G + M))"
 vm i "gread $((4 * G + M + 4 * K))"
 assert_match "$reply" '(0x| |=)(11|17)$' 'memory beside the bad page'
 assert_traced 'fault: .* index=257 order=0 level=1 .* ret=5' 1 'faults beside the bad page that mapped it small'
+for how in 'hread 0' 'munmap; mmap'; do
+	vm i "$how; hcheck 0 1M 0x11"
+	vm_fails i EHWPOISON 'hread 1M'
+	vm i "hcheck 1028K 1020K 0x11; hwrite 1028K 0x11; hcheck 2M 2M 0x11"
+done
 vm i "unpin; gread $((4 * G + 2 * M))"
 vm_end i
 splat_end
