@@ -72,6 +72,23 @@ vm c "unbind 1; bind 1 5G 0 8M; convert private 5G 8M; gcheck $((5 * G + M)) 4M 
 assert_eq "$(level 9 2)" 4 'faults that mapped blocks'
 vm_end c
 
+# Shared memory that is aligned otherwise than the guest's address and the file: private memory is mapped by the block,
+# and what is shared by the page, the right one, though the host has huge pages there
+thp=/sys/kernel/mm/transparent_hugepage/enabled
+cleanup "echo '$(sed 's/.*\[\(.*\)\].*/\1/' $thp)' >$thp"
+echo always >$thp
+echo >"$TRACE/trace"
+vm_new c
+vm c "create 8M; bind 1 4G 0 8M 4K; convert private 4G 8M; gfill 4G 8M 6; gcheck 4G 8M 6"
+assert_eq "$(level 9 2)" 4 'faults that mapped blocks of a slot whose shared memory is not aligned'
+vm c "convert shared 4G 8M; gfill 4G 8M 7; gcheck 4G 8M 7"
+for at in 0 $((2 * M - 4 * K)) $((2 * M)) $((5 * M)); do
+	vm c "gwrite $((4 * G + at)) $((at + 1)); sread $((4 * G + at))"
+	assert_eq "$reply" "$(printf 'value=0x%x' $((at + 1)))" "shared memory at $at, as the host reads what the guest wrote"
+done
+vm c 'convert private 4G 8M; gcheck 4G 8M 6'
+vm_end c
+
 # small_mb, also where a folio would begin before it
 replace huge --set min_mb=0 --set small_mb=3
 vm_new d

@@ -56,6 +56,7 @@ struct slot {
 	bool used;
 	u64 gpa;
 	u64 size;
+	u64 skew;
 	void *hva;
 };
 
@@ -475,7 +476,7 @@ static struct slot *find_slot(u64 gpa)
 	return NULL;
 }
 
-static int set_slot(u64 slot, u64 gpa, u64 size, int fd, u64 offset, struct result *res)
+static int set_slot(u64 slot, u64 gpa, u64 size, int fd, u64 offset, u64 skew, struct result *res)
 {
 	u32 flags = fd < 0 ? 0 : KVM_MEM_GUEST_MEMFD;
 	void *hva;
@@ -488,25 +489,29 @@ static int set_slot(u64 slot, u64 gpa, u64 size, int fd, u64 offset, struct resu
 	err = need_vm(res);
 	if (err)
 		return err;
-	hva = gmem_mmap_anon(size);
+	hva = gmem_mmap_anon(size + skew);
 	if (!hva)
 		return -errno;
+	hva += skew;
 	err = check(__vm_set_user_memory_region2(vm, slot, flags, gpa, size, hva, fd, offset));
 	if (err)
-		munmap(hva, size);
+		munmap(hva - skew, size + skew);
 	else
-		slots[slot] = (struct slot) { .used = true, .gpa = gpa, .size = size, .hva = hva };
+		slots[slot] = (struct slot) {
+			.used = true, .gpa = gpa, .size = size, .skew = skew, .hva = hva,
+		};
 	return err;
 }
 
 static int cmd_bind(struct args *a, struct result *res)
 {
-	return need_file(res) ?: set_slot(a->n[0], a->n[1], a->n[3], file->fd, a->n[2], res);
+	return need_file(res) ?: set_slot(a->n[0], a->n[1], a->n[3], file->fd, a->n[2],
+					  a->nr > 4 ? a->n[4] : 0, res);
 }
 
 static int cmd_plain(struct args *a, struct result *res)
 {
-	return set_slot(a->n[0], a->n[1], a->n[2], -1, 0, res);
+	return set_slot(a->n[0], a->n[1], a->n[2], -1, 0, 0, res);
 }
 
 static int cmd_unbind(struct args *a, struct result *res)
@@ -519,7 +524,7 @@ static int cmd_unbind(struct args *a, struct result *res)
 	s = &slots[a->n[0]];
 	err = check(__vm_set_user_memory_region2(vm, a->n[0], 0, s->gpa, 0, NULL, -1, 0));
 	if (!err) {
-		munmap(s->hva, s->size);
+		munmap(s->hva - s->skew, s->size + s->skew);
 		s->used = false;
 	}
 	return err;
@@ -913,7 +918,8 @@ static const struct command commands[] = {
 	  "a guest_memfd" },
 	{ "use", "n", cmd_use, "FILE", "which is meant from here on; else the last created" },
 	{ "close", "", cmd_close, "", "the file and its mapping" },
-	{ "bind", "nnnn", cmd_bind, "SLOT GPA OFFSET SIZE", "a memslot with guest_memfd" },
+	{ "bind", "nnnn|n", cmd_bind, "SLOT GPA OFFSET SIZE [SKEW]",
+	  "a memslot with guest_memfd; its shared memory is so far off an address of 2M" },
 	{ "plain", "nnn", cmd_plain, "SLOT GPA SIZE", "a memslot without" },
 	{ "unbind", "n", cmd_unbind, "SLOT", "delete a memslot" },
 	{ "fallocate", "nn", cmd_fallocate, "OFFSET LEN", "" },
