@@ -157,6 +157,37 @@ counted seen
 vm h "gcheck $((4 * G + HOLE)) $LEN 0"
 counted seen 'alloc_guest_fault=512 prealloc_fault=512' 'every page of the hole has to be allocated'
 
+# ---- A signal to the VMM ends what it waits for, and fails nothing ----
+
+interrupted() { # TUNABLE WHY COMMAND: while it populates, and must succeed
+	local line done_
+	replace prealloc --set at_bind=false --set at_convert=false --set "$1=true" --set background=false
+	echo >"$TRACE/trace"
+	printf '%s\n' "$3" >&"${VM_IN[s]}"
+	wait_for 60 eval '[ "$(obj s .resident)" -gt 0 ]'
+	kill -USR1 "${VM_PID[s]}"
+	read -r -t $((60 * ${TIME_SCALE:-1})) line <&"${VM_OUT[s]}" || die "VM s: no answer to '$3'"
+	assert_match "$line" "^ok ${3%% *}" "'$3', with a signal"
+	assert_traced "prealloc: .* why=$2 .*ret=" 1 'populated'
+	assert_traced "prealloc: .* index=0 nr=$((SIZE / 4096)) why=$2 background=0 done=[0-9]+ ret=-4" 1 'interrupted'
+	done_=$(sed -nE "s/.* why=$2 .*done=([0-9]+) .*/\1/p" "$TRACE/trace")
+	assert_ge "$done_" 1 'pages before the signal'
+	assert_le "$done_" $((SIZE / 4096 - 1)) 'pages before the signal'
+	assert_eq "$(obj s .resident)" $((done_ * 4096)) 'resident after the signal'
+}
+
+vm_new s
+interrupted at_create create "create $SIZE"
+vm_end s
+replace prealloc --set at_bind=false --set at_convert=false
+vm_new s
+vm s "create $SIZE"
+interrupted at_bind bind "bind 1 4G 0 $SIZE"
+# and it goes on as if nothing had been
+vm s "convert private 4G 4M; gcheck 4G 4M 0"
+vm_end s
+replace prealloc --set at_convert=false
+
 # What becomes shared meanwhile is not wanted any more
 vm_new c
 vm c "create $SIZE; convert private 4G $SIZE; bind 1 4G 0 $SIZE; convert shared 4G $SIZE"

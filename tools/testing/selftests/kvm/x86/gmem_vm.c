@@ -159,6 +159,11 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 		signal(SIGBUS, SIG_DFL);
 }
 
+/* Nothing is done but what a signal does anyway: it interrupts. */
+static void on_sigusr1(int sig)
+{
+}
+
 static void host_loop(void)
 {
 	u64 v;
@@ -1125,6 +1130,7 @@ static char *join(char **words, int nr)
 
 int main(int argc, char *argv[])
 {
+	struct sigaction usr1 = { .sa_handler = on_sigusr1, .sa_flags = SA_RESTART };
 	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
 	bool keep_status = false;
 	char *line = NULL;
@@ -1145,6 +1151,7 @@ int main(int argc, char *argv[])
 		keep_status = true;
 	}
 	sigaction(SIGBUS, &sa, NULL);
+	sigaction(SIGUSR1, &usr1, NULL);
 
 	if (i < argc) {
 		line = join(argv + i, argc - i);
