@@ -1183,6 +1183,9 @@ static int gmem_init_member(const struct btf_type *t, const struct btf_member *m
 	case offsetof(struct gmem_policy_ops, name):
 		if (bpf_obj_name_cpy(ops->name, uops->name, sizeof(ops->name)) <= 0)
 			return -EINVAL;
+		/* Wherever the name of a policy is told, this one means none. */
+		if (!strcmp(ops->name, "builtin"))
+			return -EINVAL;
 		/* The name is also that of the pin, and bpffs does not take a dot. */
 		return strchr(ops->name, '.') ? -EINVAL : 1;
 	case offsetof(struct gmem_policy_ops, abi_version):
