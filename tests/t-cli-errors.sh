@@ -47,7 +47,7 @@ note 'what is not there: 1'
 fails 1 ENOENT 'no policy .nosuch.*There are: boot, count, fault_around, huge, huge_adaptive, prealloc, prezero, scrub, zero_alloc' load nosuch
 fails 1 ENOENT 'no file ./nosuch.bpf.o' load ./nosuch.bpf.o
 echo 'int main;' >"$TMP/text.bpf.o"
-fails 1 EINVAL 'text.bpf.o|no BPF object' load "$TMP/text.bpf.o" 2>/dev/null || fails 1 ENOEXEC 'no BPF object' load "$TMP/text.bpf.o"
+fails 1 EINVAL 'text.bpf.o is no BPF object' load "$TMP/text.bpf.o"
 fails 1 ENOENT "no policy called 'count' is loaded" unload count
 fails 1 ENOENT "no policy called 'count' is loaded" replace count
 fails 1 ENOENT "no policy called 'count' is loaded" wait count
@@ -61,6 +61,9 @@ fails 1 EINVAL 'not the directory of a cgroup' load count --cgroup "$CGROUPS/cgr
 fails 1 EINVAL "'bogus' is none of named, enforced, shadow" load count --flags bogus
 fails 1 EINVAL "'a.b' is no name" load count --as a.b
 fails 1 EINVAL 'is no name' load count --as "$(printf 'x%.0s' {1..32})"
+fails 1 EINVAL "'builtin' is no name.*neither a number nor 'builtin'" load count --as builtin
+fails 1 EINVAL "'42' is no name" load count --as 42
+fails 1 EINVAL "'builtin' is no name.*neither a number nor 'builtin'" load "$TESTBPF/bad_name.bpf.o"
 
 note 'tunables'
 fails 1 ENOENT "policy 'prealloc' has no tunable 'bogus'" load prealloc --set bogus=1
@@ -88,6 +91,7 @@ fails 1 EINVAL 'pool_low_percent=101: it is from 0 to 100' load prezero --set po
 fails 1 EINVAL 'pool_large_mb=x: it is a number' load prezero --set pool_large_mb=x
 fails 1 EINVAL 'pool_large_mb=4294967296: it is from 0 to 4294967295' load prezero --set pool_large_mb=4294967296
 fails 1 ENOENT "'scrub' has no tunable 'pool_large_mb'" load scrub --set pool_large_mb=1
+fails 1 EINVAL "name \('bad_pool'\), flags \(none\) or pool_low_percent \(101\)" load "$TESTBPF/bad_pool.bpf.o"
 mkdir "$TMP/empty"
 GMEM_POLICY_PATH=$TMP/empty fails 1 ENOENT 'GMEM_POLICY_PATH says where to look' load count
 
@@ -99,7 +103,48 @@ assert_fails 1 nobody gmem-policy load count
 assert_match "$output" '[Rr]un it as root|not permitted' 'load'
 assert_fails 1 nobody gmem-policy check
 assert_match "$output" 'NO +privileges +missing: CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN' 'check'
+# What is needed is the same for everybody
+needed() { jq -c '[.checks[] | select(.needed).feature]'; }
+assert_eq "$(nobody gmem-policy check -j | needed || :)" "$(gmem-policy check -j | needed)" 'what is needed'
 nobody gmem-policy list >/dev/null
+
+note 'unload: a pin that stays, and others beside it'
+load count
+load prealloc --as other --flags shadow
+mount --bind "$PINS/count" "$PINS/count"
+cleanup "umount '$PINS/count' 2>/dev/null"
+assert_fails 1 gmem-policy -j unload --all
+assert_eq "$(jq -c '[.error.code, .error.failed, (.error.unloaded | map(.name))]' <<<"$output")" \
+	'["EBUSY",["count"],["count","other"]]' 'unload --all, with a pin that cannot be removed'
+assert_match "$(jq -r .error.message <<<"$output")" "'count' is detached, but its pin $PINS/count cannot be removed" 'unload --all'
+assert_eq "$(gmem-policy status --names)" '' 'what is loaded then'
+umount "$PINS/count"
+unload count
+load count
+mount --bind "$PINS/count" "$PINS/count"
+assert_fails 1 gmem-policy unload count
+assert_match "$output" "unloaded 'count' .*gmem-policy: 'count' is detached, but" 'unload, with a pin that cannot be removed'
+umount "$PINS/count"
+unload count
+
+note 'load: attached, and cannot be shown'
+keep_failing_knobs
+echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
+echo 0 >/sys/kernel/debug/failslab/verbose
+told=0
+for ((n = 1; ; n++)); do
+	rc=0
+	output=$(gmem_failcmd $n iter_create -- gmem-policy -j load count 2>/dev/null) || rc=$?
+	if [[ $output == *'there was none' ]]; then break; fi
+	if [ $rc != 0 ]; then
+		assert_eq "$rc $(sed '$d' <<<"$output" | jq -r .error.loaded)" '1 count' 'load, of what it cannot show'
+		told=$((told + 1))
+	fi
+	assert_eq "$(gmem-policy status --names)" count 'what is loaded'
+	unload count
+done
+assert_ge $told 1 'loads that could not be shown'
+unload count
 
 # Nothing came of all this
 assert_eq "$(gmem-policy status -j | jq -c '[.schema, .policies, .objects]')" '[1,[],[]]' 'status with nothing loaded'

@@ -30,35 +30,35 @@
 #define CAP_BPF				39
 #endif
 
-enum result {
-	HAS,
-	LACKS,		/* and policies cannot be loaded without */
-	LACKS_EXTRA,	/* something else cannot be done without */
+/* Can policies be loaded without? */
+enum need {
+	NEEDED,
+	EXTRA,
 };
 
 static json_object *checks;
 static bool all_well = true;
 
 /* One line: @text says what was found; @todo what to do, if anything is missing. */
-static void say(enum result result, const char *what, const char *text, const char *todo)
+static void say(enum need need, bool present, const char *what, const char *text, const char *todo)
 {
-	static const char *const marks[] = { "yes", "NO", "no" };
+	const char *mark = present ? "yes" : need == NEEDED ? "NO" : "no";
 	json_object *o;
 
-	if (result == LACKS)
+	if (need == NEEDED && !present)
 		all_well = false;
 	if (!opt.json) {
-		printf("%-4s%-22s%s\n", marks[result], what, text);
-		if (result != HAS && todo)
+		printf("%-4s%-22s%s\n", mark, what, text);
+		if (!present && todo)
 			printf("%26s-> %s\n", "", todo);
 		return;
 	}
 	o = json_object_new_object();
 	json_str(o, "feature", what);
-	json_flag(o, "present", result == HAS);
-	json_flag(o, "needed", result != LACKS_EXTRA);
+	json_flag(o, "present", present);
+	json_flag(o, "needed", need == NEEDED);
 	json_str(o, "found", text);
-	json_str(o, "todo", result == HAS ? NULL : todo);
+	json_str(o, "todo", present ? NULL : todo);
 	json_object_array_add(checks, o);
 }
 
@@ -100,29 +100,30 @@ static void check_kernel(void)
 	uname(&uts);
 	btf = btf__load_vmlinux_btf();
 	if (btf)
-		say(HAS, "kernel types (BTF)", "/sys/kernel/btf/vmlinux is there", NULL);
+		say(NEEDED, true, "kernel types (BTF)", "/sys/kernel/btf/vmlinux is there", NULL);
 	else
-		say(LACKS, "kernel types (BTF)", "/sys/kernel/btf/vmlinux cannot be read",
+		say(NEEDED, false, "kernel types (BTF)", "/sys/kernel/btf/vmlinux cannot be read",
 		    "a kernel with CONFIG_DEBUG_INFO_BTF=y");
 
 	if (btf)
 		id = btf__find_by_name_kind(btf, "gmem_policy_ops", BTF_KIND_STRUCT);
 	btf__free(btf);
 	if (id > 0)
-		say(HAS, "policies", fmt("Linux %s has gmem_policy_ops", uts.release), NULL);
+		say(NEEDED, true, "policies", fmt("Linux %s has gmem_policy_ops", uts.release), NULL);
 	else
-		say(LACKS, "policies", fmt("Linux %s has no gmem_policy_ops", uts.release),
+		say(NEEDED, false, "policies", fmt("Linux %s has no gmem_policy_ops", uts.release),
 		    "boot a kernel of gmem-bpf, with CONFIG_GMEM_BPF=y");
 
 	if (kill_switch())
-		say(LACKS, "kill switch", "booted with gmem_bpf=off: every policy is refused",
+		say(NEEDED, false, "kill switch", "booted with gmem_bpf=off: every policy is refused",
 		    "boot without gmem_bpf=off");
 	else
-		say(HAS, "kill switch", "not used (gmem_bpf=off is not on the command line)", NULL);
+		say(NEEDED, true, "kill switch", "not used (gmem_bpf=off is not on the command line)",
+		    NULL);
 }
 
 /* What this process lacks of the capabilities that it needs; empty if nothing. */
-const char *caps_missing(void)
+static const char *caps_missing(void)
 {
 	static const struct {
 		int cap;
@@ -153,20 +154,37 @@ const char *caps_missing(void)
 	return missing;
 }
 
+static bool foreign_userns(void)
+{
+	char userns[64] = "";
+
+	/* The initial user namespace has this number on every kernel. */
+	return readlink("/proc/self/ns/user", userns, sizeof(userns) - 1) > 0 &&
+	       strcmp(userns, "user:[4026531837]");
+}
+
+/* Why this process may not do what an operator may; empty if it may. */
+const char *not_privileged(void)
+{
+	const char *missing = caps_missing();
+
+	if (*missing)
+		return fmt("missing: %s", missing);
+	return foreign_userns() ? "not in the initial user namespace" : "";
+}
+
 static void check_privileges(void)
 {
 	const char *missing = caps_missing();
-	char userns[64] = "";
 
 	if (*missing)
-		say(LACKS, "privileges", fmt("missing: %s", missing), "run it as root");
+		say(NEEDED, false, "privileges", fmt("missing: %s", missing), "run it as root");
 	else
-		say(HAS, "privileges", "CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN", NULL);
+		say(NEEDED, true, "privileges", "CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN", NULL);
 
-	/* The initial user namespace has this number on every kernel. */
-	if (readlink("/proc/self/ns/user", userns, sizeof(userns) - 1) > 0 &&
-	    strcmp(userns, "user:[4026531837]"))
-		say(LACKS, "user namespace", "not the initial one", "run it outside of the container");
+	if (foreign_userns())
+		say(NEEDED, false, "user namespace", "not the initial one",
+		    "run it outside of the container");
 }
 
 static void check_bpffs(void)
@@ -174,11 +192,13 @@ static void check_bpffs(void)
 	struct statfs fs;
 
 	if (statfs("/sys/fs/bpf", &fs))
-		say(LACKS, "bpffs", "/sys/fs/bpf is not there", "mount sysfs at /sys; CONFIG_BPF_SYSCALL=y");
+		say(NEEDED, false, "bpffs", "/sys/fs/bpf is not there",
+		    "mount sysfs at /sys; CONFIG_BPF_SYSCALL=y");
 	else if (fs.f_type != BPF_FS_MAGIC)
-		say(HAS, "bpffs", "not mounted at /sys/fs/bpf; load mounts it", NULL);
+		say(NEEDED, true, "bpffs", "not mounted at /sys/fs/bpf; load mounts it", NULL);
 	else
-		say(HAS, "bpffs", "mounted at /sys/fs/bpf; policies are pinned in " PIN_DIR, NULL);
+		say(NEEDED, true, "bpffs", "mounted at /sys/fs/bpf; policies are pinned in " PIN_DIR,
+		    NULL);
 }
 
 static void check_cgroups(void)
@@ -192,9 +212,9 @@ static void check_cgroups(void)
 	if (f)
 		fclose(f);
 	if (found)
-		say(HAS, "cgroups (v2)", "mounted: policies can be given to a cgroup", NULL);
+		say(EXTRA, true, "cgroups (v2)", "mounted: policies can be given to a cgroup", NULL);
 	else
-		say(LACKS_EXTRA, "cgroups (v2)", "not mounted: only policies for the whole host",
+		say(EXTRA, false, "cgroups (v2)", "not mounted: only policies for the whole host",
 		    "mount -t cgroup2 none /sys/fs/cgroup");
 }
 
@@ -236,11 +256,11 @@ static void check_vm_types(int kvm)
 		const char *what = fmt("VM type %s", types[i].name);
 
 		if (mask > 0 && mask >> i & 1)
-			say(HAS, what, "supported", NULL);
+			say(EXTRA, true, what, "supported", NULL);
 		else if (types[i].module)
-			say(LACKS_EXTRA, what, why_not(types[i].module, types[i].param), NULL);
+			say(EXTRA, false, what, why_not(types[i].module, types[i].param), NULL);
 		else
-			say(LACKS_EXTRA, what, "not offered by this KVM",
+			say(EXTRA, false, what, "not offered by this KVM",
 			    i == 1 ? "CONFIG_KVM_SW_PROTECTED_VM=y" : NULL);
 	}
 }
@@ -255,29 +275,30 @@ static void check_kvm(void)
 	/* None of this is needed to load a policy: it waits for VMs. */
 	if (kvm < 0) {
 		err = errno;
-		say(LACKS_EXTRA, "KVM",
+		say(EXTRA, false, "KVM",
 		    fmt("/dev/kvm: %s; modules:%s", strerror(err), *modules ? modules : " none"),
 		    err == EACCES ? "run it as root, to see what KVM offers" :
 				      "modprobe kvm_amd or kvm_intel; without, there are no VMs to decide for");
 		return;
 	}
-	say(HAS, "KVM", fmt("/dev/kvm opens; modules:%s", *modules ? modules : " none (built in)"),
-	    NULL);
+	say(EXTRA, true, "KVM",
+	    fmt("/dev/kvm opens; modules:%s", *modules ? modules : " none (built in)"), NULL);
 
 	if (ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD) > 0)
-		say(HAS, "guest_memfd", "KVM_CAP_GUEST_MEMFD", NULL);
+		say(EXTRA, true, "guest_memfd", "KVM_CAP_GUEST_MEMFD", NULL);
 	else
-		say(LACKS_EXTRA, "guest_memfd", "this KVM has no guest_memfd", "CONFIG_KVM_GUEST_MEMFD=y");
+		say(EXTRA, false, "guest_memfd", "this KVM has no guest_memfd",
+		    "CONFIG_KVM_GUEST_MEMFD=y");
 
 	flags = ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
 	if (flags < 0)
 		flags = 0;
-	say(flags & GMEM_FLAG_MMAP ? HAS : LACKS_EXTRA, "guest_memfd mmap",
+	say(EXTRA, flags & GMEM_FLAG_MMAP, "guest_memfd mmap",
 	    flags & GMEM_FLAG_MMAP ? "VMMs may mmap() it" : "not offered by this KVM", NULL);
-	say(flags & GMEM_FLAG_INIT_SHARED ? HAS : LACKS_EXTRA, "guest_memfd shared",
+	say(EXTRA, flags & GMEM_FLAG_INIT_SHARED, "guest_memfd shared",
 	    flags & GMEM_FLAG_INIT_SHARED ? "memory may start out shared" :
 					    "not offered by this KVM", NULL);
-	say(flags & GMEM_FLAG_POLICY ? HAS : LACKS_EXTRA, "policy named by VMM",
+	say(EXTRA, flags & GMEM_FLAG_POLICY, "policy named by VMM",
 	    flags & GMEM_FLAG_POLICY ? "GUEST_MEMFD_FLAG_POLICY" : "not offered by this KVM",
 	    "a kvm.ko of gmem-bpf, with CONFIG_GMEM_BPF=y");
 	check_vm_types(kvm);
@@ -287,12 +308,12 @@ static void check_kvm(void)
 static void check_tracepoints(void)
 {
 	if (!access("/sys/kernel/tracing/events/kvm_gmem", F_OK))
-		say(HAS, "tracepoints", "/sys/kernel/tracing/events/kvm_gmem", NULL);
+		say(EXTRA, true, "tracepoints", "/sys/kernel/tracing/events/kvm_gmem", NULL);
 	else if (access("/sys/kernel/tracing/events", F_OK))
-		say(LACKS_EXTRA, "tracepoints", "/sys/kernel/tracing cannot be seen",
+		say(EXTRA, false, "tracepoints", "/sys/kernel/tracing cannot be seen",
 		    "mount -t tracefs none /sys/kernel/tracing, as root");
 	else
-		say(LACKS_EXTRA, "tracepoints", "this kernel has no kvm_gmem events",
+		say(EXTRA, false, "tracepoints", "this kernel has no kvm_gmem events",
 		    "boot a kernel of gmem-bpf");
 }
 

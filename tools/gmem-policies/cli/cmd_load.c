@@ -52,21 +52,37 @@ static void large_if_wanted(struct object *object)
 		object->flags &= ~FLAG_LARGE;
 }
 
+/* A number would be taken for a process, and "builtin" for what is there without a policy. */
+static int check_name(const char *name)
+{
+	if (name_valid(name) && strcmp(name, "builtin") && name[strspn(name, "0123456789")])
+		return 0;
+	fail(EINVAL, "'%s' is no name for a policy", name);
+	fail_hint("A name has 1 to %d letters, digits and '_', and is neither a number nor 'builtin'.%s",
+		  REC_NAME_LEN - 1, opt.as ? "" : " To give it another: --as NAME.");
+	return -1;
+}
+
 static int open_policy(struct object *object, const char *name)
 {
 	char *path, base[256];
+	const char *as = opt.as;
 	int i, ret;
 
 	if (object_find(name, &path))
 		return -1;
 	ret = object_open(object, path);
-	if (!ret && (opt.as || !object->name[0])) {
+	if (!ret && !as && !object->name[0]) {
 		snprintf(base, sizeof(base), "%s",
 			 strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
 		base[strcspn(base, ".")] = '\0';
-		ret = object_rename(object, opt.as ?: base);
+		as = base;
 	}
 	free(path);
+	if (!ret)
+		ret = check_name(as ?: object->name);
+	if (!ret && as)
+		object_rename(object, as);
 
 	for (i = 0; i < opt.nr_sets && !ret; i++)
 		ret = values_set(&object->tunables, fmt("policy '%s'", object->name), opt.sets[i]);
@@ -82,15 +98,19 @@ static const char *scope_text(__u32 flags, __u64 cgroup)
 	return policy_scope(&rec);
 }
 
-static int fail_held(const struct object *object, const struct policy_rec *held)
+static int fail_held(const struct kern *kern, const struct object *object,
+		     const struct policy_rec *held)
 {
 	const char *age = fmt_age(boottime_ns() - held->attached_ns);
+	/* of those with another name: none is called "" */
+	const struct policy_rec *placed = kern_holder(kern, "", object->flags, object->cgroup);
 
 	if (!strcmp(held->name, object->name)) {
 		fail(EEXIST, "a policy called '%s' is loaded already (scope: %s), by %s, %s ago",
 		     held->name, policy_scope(held), policy_loader(held), age);
-		fail_hint("To swap it: gmem-policy replace %s. To remove it: gmem-policy unload %s. To load this one under another name: --as NAME.",
-			  held->name, held->name);
+		fail_hint("To swap it: gmem-policy replace %s. To remove it: gmem-policy unload %s.%s",
+			  held->name, held->name,
+			  placed ? "" : " To load this one under another name: --as NAME.");
 	} else {
 		fail(EEXIST, "the scope '%s' has a policy already: '%s', loaded by %s, %s ago",
 		     scope_text(object->flags & FLAG_SHADOW, object->cgroup), held->name,
@@ -98,6 +118,29 @@ static int fail_held(const struct object *object, const struct policy_rec *held)
 		fail_hint("To swap it: gmem-policy replace POLICY --as %s. To remove it: gmem-policy unload %s.",
 			  held->name, held->name);
 	}
+	return -1;
+}
+
+static int fail_permission(const struct object *object, const char *verb)
+{
+	const char *why = not_privileged();
+
+	fail(EPERM, "'%s' was not %s: not permitted%s", object->name, verb,
+	     *why ? fmt(" (%s)", why) : "");
+	fail_hint("It takes CAP_BPF and CAP_SYS_ADMIN in the initial user namespace.");
+	return -1;
+}
+
+/* What the kernel may find wrong in a struct gmem_policy_ops. */
+static int fail_ops(const struct object *object)
+{
+	const struct value *low = value_find(&object->tunables, "pool_low_percent");
+
+	fail(EINVAL, "'%s' was not attached: the kernel does not accept its name ('%s'), flags (%s%s) or pool_low_percent (%s)",
+	     object->name, object->name, *flags_text(object->flags) ? flags_text(object->flags) :
+	     "none", object->cgroup ? ", with a cgroup" : "", low ? value_text(low) : "0");
+	fail_hint("A name has 1 to %d letters, digits and '_', and is not 'builtin'. named excludes enforced, shadow and a cgroup; enforced excludes shadow. pool_low_percent is from 0 to 100.",
+		  REC_NAME_LEN - 1);
 	return -1;
 }
 
@@ -109,8 +152,13 @@ static int fail_attach(const struct object *object, int err)
 
 	switch (err) {
 	case EPERM:
-		fail(err, "'%s' was not attached: not permitted", object->name);
-		fail_hint("It takes CAP_BPF and CAP_SYS_ADMIN in the initial user namespace.");
+		return fail_permission(object, "attached");
+	case EINVAL:
+		return fail_ops(object);
+	case EBUSY:
+		fail(err, "'%s' was not attached: the kernel is still busy with its struct_ops map",
+		     object->name);
+		fail_hint("Try again.");
 		return -1;
 	case EACCES:
 		fail(err, "'%s' was not attached: policies are switched off on this host",
@@ -131,7 +179,7 @@ static int fail_attach(const struct object *object, int err)
 			return -1;
 		held = kern_holder(&kern, object->name, object->flags, object->cgroup);
 		if (held)
-			fail_held(object, held);
+			fail_held(&kern, object, held);
 		else
 			fail(err, "'%s' was not attached: its name or scope was taken a moment ago; try again",
 			     object->name);
@@ -275,7 +323,7 @@ static int dry_run(struct object *object, const struct policy_rec *old)
 		return -1;
 	held = old ? NULL : kern_holder(&kern, object->name, object->flags, object->cgroup);
 	if (held)
-		ret = fail_held(object, held);
+		ret = fail_held(&kern, object, held);
 	else if (opt.json)
 		dry_run_json(&kern, object, old);
 	else
@@ -285,6 +333,18 @@ static int dry_run(struct object *object, const struct policy_rec *old)
 }
 
 /* ---- Attach and replace ---- */
+
+/* It is attached and pinned, whatever cannot be read now. */
+static int fail_shown(const struct object *object, const char *verb)
+{
+	char *text;
+
+	fail_json(verb, json_object_new_string(object->name));
+	if (asprintf(&text, "  '%s' is %s all the same; 'gmem-policy unload %s' removes it.\n",
+		     object->name, verb, object->name) >= 0)
+		fail_text(text);
+	return -1;
+}
 
 /* Wait until the policy is where it should be, and say so. */
 static int finish(const struct object *object, const char *verb)
@@ -296,16 +356,17 @@ static int finish(const struct object *object, const char *verb)
 	json_object *root;
 	int ret;
 
-	if (bpf_map_get_info_by_fd(bpf_map__fd(object->map), &info, &len))
-		return fail(errno, "'%s' is attached, but its map cannot be read: %s", object->name,
-			    strerror(errno));
+	if (bpf_map_get_info_by_fd(bpf_map__fd(object->map), &info, &len)) {
+		fail(errno, "the map of '%s' cannot be read: %s", object->name, strerror(errno));
+		return fail_shown(object, verb);
+	}
 	ret = wait_attached(object->name, info.id, &rec, opt.timeout);
 	if (ret < 0)
-		return ret;
+		return rec.detached ? ret : fail_shown(object, verb);
 
 	if (opt.json) {
 		if (kern_read(&kern))
-			return -1;
+			return fail_shown(object, verb);
 		root = json_root();
 		json_object_object_add(root, verb, policy_json(&kern, &rec));
 		print_json(root);
@@ -394,6 +455,8 @@ static int swap(struct object *object, const struct policy_rec *old)
 		close(old_map);
 	close(link);
 
+	if (err == EPERM && *not_privileged())
+		return fail_permission(object, "replaced");
 	if (err == EPERM || err == ENOENT || err == ENOLINK)
 		return fail(EBUSY, "'%s' was replaced or unloaded by someone else; nothing was changed",
 			    old->name);

@@ -9,12 +9,36 @@
 
 #include "gmem-policy.h"
 
-static int unload(const struct policy_rec *rec, json_object *done)
+/* Of @rec that was detached; @ret is how waiting for it ended. */
+static void tell_unloaded(const struct policy_rec *rec, __u32 link_id, bool pinned, int ret,
+			  json_object *done)
 {
 	json_object *o;
+
+	if (opt.json) {
+		o = json_object_new_object();
+		json_str(o, "name", rec->name);
+		json_num(o, "id", rec->id);
+		json_flag(o, "pinned", pinned);
+		json_flag(o, "settled", ret == EXIT_OK);
+		json_object_object_add(o, "loaded_by", loader_json(rec));
+		json_object_array_add(done, o);
+		return;
+	}
+
+	printf("unloaded '%s' (scope: %s)\n", rec->name, policy_scope(rec));
+	if (!pinned)
+		printf("It was not pinned in " PIN_DIR ": link %u is held elsewhere, now without effect.\n",
+		       link_id);
+	if (ret == EXIT_TIMEOUT)
+		printf("Objects are still leaving it; 'gmem-policy status' shows how many.\n");
+}
+
+static int unload(const struct policy_rec *rec, json_object *done)
+{
+	int fd, ret, pin;
 	__u32 link_id;
 	bool pinned;
-	int fd, ret;
 
 	fd = link_find(rec, &link_id, &pinned);
 	if (fd < 0)
@@ -25,53 +49,67 @@ static int unload(const struct policy_rec *rec, json_object *done)
 	close(fd);
 	if (ret)
 		return -1;
-	pin_remove(rec->name, link_id);
 
+	/* A pin that stays is a failure, but not one to leave the rest undone for. */
+	pin = pin_remove(rec->name, link_id);
 	ret = wait_settled(rec->id, opt.timeout);
-	if (ret < 0)
-		return ret;
-	if (opt.json) {
-		o = json_object_new_object();
-		json_str(o, "name", rec->name);
-		json_num(o, "id", rec->id);
-		json_flag(o, "pinned", pinned);
-		json_flag(o, "settled", ret == EXIT_OK);
-		json_object_object_add(o, "loaded_by", loader_json(rec));
-		json_object_array_add(done, o);
-		return ret;
-	}
-
-	printf("unloaded '%s' (scope: %s)\n", rec->name, policy_scope(rec));
-	if (!pinned)
-		printf("It was not pinned in " PIN_DIR ": link %u is held elsewhere, now without effect.\n",
-		       link_id);
-	if (ret == EXIT_TIMEOUT)
-		printf("Objects are still leaving it; 'gmem-policy status' shows how many.\n");
-	return ret;
+	if (ret >= 0)
+		tell_unloaded(rec, link_id, pinned, ret, done);
+	return pin < 0 ? pin : ret;
 }
 
+/* One that fails does not keep the others. The first failure is reported, with all names. */
 static int unload_all(const struct kern *kern, json_object *done)
 {
+	json_object *failed = json_object_new_array();
 	int i, one, ret = EXIT_OK, nr = 0;
+	char *text;
 
 	for (i = 0; i < kern->nr_policies; i++) {
 		if (kern->policies[i].detached)
 			continue;
 		one = unload(&kern->policies[i], done);
 		if (one < 0)
-			return one;
-		if (one)
+			json_object_array_add(failed,
+					      json_object_new_string(kern->policies[i].name));
+		if (one && ret >= 0)
 			ret = one;
 		nr++;
+	}
+	if (ret < 0) {
+		if (asprintf(&text, "  failed: %s\n", json_object_to_json_string(failed)) >= 0)
+			fail_text(text);
+		fail_json("failed", failed);
+	} else {
+		json_object_put(failed);
 	}
 	if (!nr && !opt.json)
 		printf("no policy is loaded\n");
 	return ret;
 }
 
+static int unload_name(const struct kern *kern, json_object *done)
+{
+	const struct policy_rec *rec = kern_attached(kern, opt.what);
+	int pin;
+
+	if (rec)
+		return unload(rec, done);
+	pin = name_valid(opt.what) ? pin_remove(opt.what, 0) : 0;
+	if (pin > 0) {
+		if (!opt.json)
+			printf("'%s' was detached by other means; its pin is removed\n", opt.what);
+		return EXIT_OK;
+	}
+	if (!pin) {
+		fail(ENOENT, "no policy called '%s' is loaded", opt.what);
+		fail_hint("'gmem-policy status' shows what is.");
+	}
+	return -1;
+}
+
 int cmd_unload(void)
 {
-	const struct policy_rec *rec;
 	json_object *root, *done;
 	struct kern kern;
 	int ret;
@@ -82,24 +120,14 @@ int cmd_unload(void)
 		return -1;
 
 	done = json_object_new_array();
-	if (opt.all) {
-		ret = unload_all(&kern, done);
-	} else {
-		rec = kern_attached(&kern, opt.what);
-		if (rec) {
-			ret = unload(rec, done);
-		} else if (name_valid(opt.what) && pin_remove(opt.what, 0)) {
-			ret = EXIT_OK;
-			if (!opt.json)
-				printf("'%s' was detached by other means; its pin is removed\n",
-				       opt.what);
-		} else {
-			ret = fail(ENOENT, "no policy called '%s' is loaded", opt.what);
-			fail_hint("'gmem-policy status' shows what is.");
-		}
-	}
+	ret = opt.all ? unload_all(&kern, done) : unload_name(&kern, done);
 	kern_free(&kern);
 
+	/* What was unloaded before, or in spite of, a failure is told with it. */
+	if (ret < 0 && json_object_array_length(done)) {
+		fail_json("unloaded", done);
+		return ret;
+	}
 	if (!opt.json || ret < 0) {
 		json_object_put(done);
 		return ret;

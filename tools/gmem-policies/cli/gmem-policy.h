@@ -127,7 +127,7 @@ void print_objs(const struct kern *kern, bool (*wanted)(const struct obj_rec *ob
 
 /* cmd_check.c */
 bool kill_switch(void);
-const char *caps_missing(void);
+const char *not_privileged(void);
 
 /* cgroup.c */
 int cgroup_find(const char *path, __u64 *id);
@@ -138,7 +138,7 @@ const char *cgroup_name(__u64 id);
 
 int pin_prepare(void);
 int pin_link(int fd, const char *name);
-bool pin_remove(const char *name, __u32 link_id);
+int pin_remove(const char *name, __u32 link_id);
 int link_find(const struct policy_rec *rec, __u32 *link_id, bool *pinned);
 
 /* wait.c */
@@ -215,7 +215,7 @@ struct object {
 
 int object_open(struct object *object, const char *path);
 int object_find(const char *name, char **path);
-int object_rename(struct object *object, const char *name);
+void object_rename(struct object *object, const char *name);
 void object_scope(struct object *object, __u32 flags, __u64 cgroup);
 int object_load(struct object *object);
 int object_arm(struct object *object);

@@ -76,18 +76,25 @@ int pin_link(int fd, const char *name)
 	return fail(EEXIST, "%s is there already, and is something else", path);
 }
 
-/* Remove the pin @name if it is of link @link_id, or of one that attaches nothing any more. */
-bool pin_remove(const char *name, __u32 link_id)
+/*
+ * Remove the pin @name if it is of link @link_id, or of one that attaches nothing any more. 1 if it
+ * was there.
+ */
+int pin_remove(const char *name, __u32 link_id)
 {
+	const char *path = fmt(PIN_DIR "/%s", name);
 	__u32 id, map_id;
 	int fd = pin_open(name, &id, &map_id);
 
 	if (fd < 0)
-		return false;
+		return 0;
 	close(fd);
 	if (map_id && id != link_id)
-		return false;
-	return !unlink(fmt(PIN_DIR "/%s", name));
+		return 0;
+	if (unlink(path))
+		return fail(errno, "'%s' is detached, but its pin %s cannot be removed: %s", name,
+			    path, strerror(errno));
+	return 1;
 }
 
 /* A file descriptor of the link that attaches @rec, whoever holds it. */

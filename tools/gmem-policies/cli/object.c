@@ -296,16 +296,10 @@ void object_close(struct object *object)
 	free(object->path);
 }
 
-int object_rename(struct object *object, const char *name)
+void object_rename(struct object *object, const char *name)
 {
-	if (!name_valid(name)) {
-		fail(EINVAL, "'%s' is no name for a policy", name);
-		fail_hint("A name has 1 to %d letters, digits and '_'.", REC_NAME_LEN - 1);
-		return -1;
-	}
 	snprintf(object->name, sizeof(object->name), "%s", name);
 	strncpy(ops_member(object, "name", REC_NAME_LEN), name, REC_NAME_LEN);
-	return 0;
 }
 
 void object_scope(struct object *object, __u32 flags, __u64 cgroup)
@@ -332,8 +326,9 @@ int object_load(struct object *object)
 	if (!err)
 		return 0;
 	/* Without them libbpf fails early, and for reasons that lead nowhere. */
-	if (*caps_missing()) {
-		fail(EPERM, "'%s' cannot be loaded: missing %s", object->name, caps_missing());
+	if (*not_privileged()) {
+		fail(EPERM, "'%s' cannot be loaded: not permitted (%s)", object->name,
+		     not_privileged());
 		fail_hint("Run it as root, outside of containers.");
 		return -1;
 	}

@@ -67,7 +67,10 @@ int wait_settled(__u64 policy_id, double timeout)
 	return EXIT_TIMEOUT;
 }
 
-/* Wait until the policy of @map_id is effective wherever it should be; *@rec is what it is then. */
+/*
+ * Wait until the policy of @map_id is effective wherever it should be; *@rec is what it is then.
+ * Where it fails, @rec->detached tells that the policy is gone.
+ */
 int wait_attached(const char *name, __u32 map_id, struct policy_rec *rec, double timeout)
 {
 	struct kern kern;
@@ -88,6 +91,7 @@ int wait_attached(const char *name, __u32 map_id, struct policy_rec *rec, double
 		}
 		kern_free(&kern);
 		if (!found) {
+			rec->detached = true;
 			fail(ENOENT, "'%s' was unloaded or replaced by someone else meanwhile",
 			     name);
 			return -1;
