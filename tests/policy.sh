@@ -19,6 +19,7 @@ export PATH TESTBPF PINS K M G
 
 TMP=$(mktemp -d /tmp/gmem.XXXXXX)
 cleanup "rm -rf '$TMP'"
+mkfifo "$TMP/never"
 # A VM that died is found out by whoever talks to it.
 trap '' PIPE
 
@@ -137,7 +138,24 @@ fdinfo_is() {
 # The names of those that are shipped, one a line
 shipped_policies() { basename -as .bpf.o /opt/gmem/lib/gmem/policies/*.bpf.o; }
 
-quietly() { "$@" >"$TMP/quietly" 2>&1 || die "'$*' ended with $?: $(cat "$TMP/quietly")"; }
+# A command that takes for ever is asked what it is doing, and killed.
+QUIETLY_SECONDS=120
+quietly() {
+	local pid dog rc=0
+	"$@" >"$TMP/quietly" 2>&1 &
+	pid=$!
+	# nothing comes by that pipe: a sleep that dies at once when it is not wanted any more
+	{ read -r -t $((QUIETLY_SECONDS * ${TIME_SCALE:-1})) <>"$TMP/never" || {
+		echo "'$*' takes longer than $((QUIETLY_SECONDS * ${TIME_SCALE:-1})) s"
+		"$(dirname "${BASH_SOURCE[0]}")/stuck" "$pid"
+		kill -9 "$pid"
+	}; } >&2 &
+	dog=$!
+	wait "$pid" || rc=$?
+	kill "$dog" 2>/dev/null || :
+	wait "$dog" 2>/dev/null || :
+	[ $rc = 0 ] || die "'$*' ended with $rc: $(cat "$TMP/quietly")"
+}
 load() { quietly gmem-policy load "$@"; }
 replace() { quietly gmem-policy replace "$@"; }
 unload() { quietly gmem-policy unload "$@"; }
