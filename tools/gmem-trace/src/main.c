@@ -64,7 +64,7 @@ static const struct command commands[] = {
 	  "  think        the VMM's own time until it calls KVM_SET_MEMORY_ATTRIBUTES\n"
 	  "  lock         wait for slots_lock, which one conversion of a VM holds at a time\n"
 	  "  zap          unmap the range from the guest, and flush TLBs\n"
-	  "  store        the rest of the ioctl: one attribute for each 4K\n"
+	  "  store        the rest of the ioctl: the attributes of the range\n"
 	  "  punch        what the VMM, or a policy, punches or populates for it\n"
 	  "  back         the rest until the guest runs again\n"
 	  "  total        the sum of these\n"

@@ -143,14 +143,22 @@ static void set_costs(struct top_row *row, const struct vm_stats *vm)
 	const struct direction *dir = vm->dir;
 	int i;
 
-	for (i = 0; i < NR_SIZES; i++)
-		set_cost((struct top_cell *[]){ &views[0].size[i], &views[1].size[i],
-						&views[2].size[i] },
-			 (const struct cost *[]){ &dir[0].by_size[i], &dir[1].by_size[i] });
-	for (i = 0; i < NR_CROWDS; i++)
-		set_cost((struct top_cell *[]){ &views[0].crowd[i], &views[1].crowd[i],
-						&views[2].crowd[i] },
-			 (const struct cost *[]){ &dir[0].by_crowd[i], &dir[1].by_crowd[i] });
+	for (i = 0; i < NR_SIZES; i++) {
+		struct top_cell *cells[] = {
+			&views[0].size[i], &views[1].size[i], &views[2].size[i],
+		};
+		const struct cost *costs[] = { &dir[0].by_size[i], &dir[1].by_size[i] };
+
+		set_cost(cells, costs);
+	}
+	for (i = 0; i < NR_CROWDS; i++) {
+		struct top_cell *cells[] = {
+			&views[0].crowd[i], &views[1].crowd[i], &views[2].crowd[i],
+		};
+		const struct cost *costs[] = { &dir[0].by_crowd[i], &dir[1].by_crowd[i] };
+
+		set_cost(cells, costs);
+	}
 }
 
 static void find_worst(struct top_view *view)
