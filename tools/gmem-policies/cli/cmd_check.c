@@ -109,7 +109,8 @@ static void check_kernel(void)
 		id = btf__find_by_name_kind(btf, "gmem_policy_ops", BTF_KIND_STRUCT);
 	btf__free(btf);
 	if (id > 0)
-		say(NEEDED, true, "policies", fmt("Linux %s has gmem_policy_ops", uts.release), NULL);
+		say(NEEDED, true, "policies", fmt("Linux %s has gmem_policy_ops", uts.release),
+		    NULL);
 	else
 		say(NEEDED, false, "policies", fmt("Linux %s has no gmem_policy_ops", uts.release),
 		    "boot a kernel of gmem-bpf, with CONFIG_GMEM_BPF=y");
@@ -197,8 +198,8 @@ static void check_bpffs(void)
 	else if (fs.f_type != BPF_FS_MAGIC)
 		say(NEEDED, true, "bpffs", "not mounted at /sys/fs/bpf; load mounts it", NULL);
 	else
-		say(NEEDED, true, "bpffs", "mounted at /sys/fs/bpf; policies are pinned in " PIN_DIR,
-		    NULL);
+		say(NEEDED, true, "bpffs",
+		    "mounted at /sys/fs/bpf; policies are pinned in " PIN_DIR, NULL);
 }
 
 static void check_cgroups(void)
@@ -212,7 +213,8 @@ static void check_cgroups(void)
 	if (f)
 		fclose(f);
 	if (found)
-		say(EXTRA, true, "cgroups (v2)", "mounted: policies can be given to a cgroup", NULL);
+		say(EXTRA, true, "cgroups (v2)", "mounted: policies can be given to a cgroup",
+		    NULL);
 	else
 		say(EXTRA, false, "cgroups (v2)", "not mounted: only policies for the whole host",
 		    "mount -t cgroup2 none /sys/fs/cgroup");
