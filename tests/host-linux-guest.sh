@@ -5,5 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-exec scripts/boot --cpus 1 --log "${BUILD:-build}/logs/console-linux-guest.log" --env "FULL=${FULL:-}" --timeout 560 -- \
+seconds=560
+if [ -n "${FULL:-}" ]; then seconds=$((seconds * 6)); fi
+exec scripts/boot --cpus 1 --log "${BUILD:-build}/logs/console-linux-guest.log" --env "FULL=${FULL:-}" --timeout "$seconds" -- \
 	bash /opt/gmem/tests/linux-guest.sh

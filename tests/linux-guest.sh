@@ -84,7 +84,7 @@ wait_for 20 no_objects # of those that failed on the way
 vmm 124 --timeout 1
 assert_match "$output" 'the guest ran out of time'
 
-if [ -n "${FULL:-}" ]; then
+if [ -n "$FULL_RUN" ]; then
 	# It must find what is wrong
 	vmm 1 --cmdline 'console=ttyS0 panic=-1 quiet break=1'
 	assert_eq "$(said errors)" 1 'words that the guest found wrong, of one bit that was flipped'
@@ -120,7 +120,7 @@ large
 unload huge
 
 policies=prealloc
-if [ -n "${FULL:-}" ]; then policies=$(shipped_policies); fi
+if [ -n "$FULL_RUN" ]; then policies=$(shipped_policies); fi
 for policy in $policies; do
 	load "$policy"
 	boot

@@ -174,9 +174,11 @@ pools_are() { [ "$(js ".pools | length > 0 and all($1)")" = true ]; }
 # full SMALL_MB LARGE_MB [SECONDS]: until each node's pools are of that size, which is a moment after the policy came or
 # went, and full
 full() { wait_for "${3:-60}" pools_are ".ready == .high and .high == (if .order == 0 then $1 else $2 end) * $M"; }
+# make test FULL=1: what that says is kept, for the name is taken here
+FULL_RUN=${FULL_RUN-${FULL:-}}
 FULL='.ready == .high'
 NONE='.ready + .dirty + .high == 0'
-export FULL NONE
+export FULL NONE FULL_RUN
 
 # What came into pools, that are empty now, has left them
 none_lost() {
