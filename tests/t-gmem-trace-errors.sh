@@ -46,6 +46,7 @@ fails 2 USAGE 'id of a process' faults -p 0
 fails 2 USAGE 'a time with its unit' events --slower 5
 fails 2 USAGE 'number of events' events --number 0
 fails 2 USAGE 'there is no such event' events --event fault,bogus
+fails 2 USAGE 'it is a list of events' events --event ''
 fails 2 USAGE 'it is ADDRESS:PORT' export --listen 127.0.0.1
 fails 2 USAGE 'it is ADDRESS:PORT' export --listen :10920
 fails 2 USAGE 'it is ADDRESS:PORT' export --listen 127.0.0.1:65536

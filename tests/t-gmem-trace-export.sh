@@ -217,13 +217,18 @@ note 'what is so now'
 vm_new a
 vm a 'create 4M; bind 1 4G 0 2M; convert private 4G 1M; gfill 4G 64K 1; convert shared 4G 32K; gfill 4G 16K 2'
 label="gmem_vm (${VM_PID[a]})"
-# Memory is looked at once each interval, maybe in the middle of what the VM does
-seen() { scrape "$TMP/now" && grep -qxF "gmem_vm_memory_private_bytes{vm=\"$label\"} $1" "$TMP/now"; }
-wait_for 30 seen $((64 * K))
+# seen PRIVATE SHARED: memory is looked at once each interval, maybe in the middle of what the VM does
+seen() {
+	scrape "$TMP/now" && grep -qxF "gmem_vm_memory_private_bytes{vm=\"$label\"} $1" "$TMP/now" &&
+		grep -qxF "gmem_vm_memory_shared_bytes{vm=\"$label\"} $2" "$TMP/now"
+}
+wait_for 30 seen $((64 * K)) $((16 * K))
+assert_eq "$(of_vm "$TMP/now" "$label" memory_doubly_backed_min_bytes)" 0 'backed by both, at least'
+assert_eq "$(of_vm "$TMP/now" "$label" memory_doubly_backed_max_bytes)" $((16 * K)) 'backed by both, at most'
 assert_eq "$(value "$TMP/now" gmem_memory_private_bytes)" $((64 * K)) 'private memory of the host'
 assert_eq "$(of_vm "$TMP/now" "$label" processes)" 1 'it lives'
 vm_end a
-wait_for 30 seen 0
+wait_for 30 seen 0 0
 
 note policies
 load count

@@ -76,6 +76,35 @@ assert_eq "$(of "${VM_PID[h]}" '[.split[] | [.folio, .result]] | unique | tostri
 unload huge
 vm_end h
 
+note pools
+sum_pools() { gmem-trace memory -j | jq "[.pools[].$1] | add"; }
+load prezero --set large=false --set recycle=true --set pool_large_mb=0 --set pool_small_mb=32 --set pool_low_percent=5
+wait_for 60 pools_are "$FULL"
+ready=$(sum_pools ready_bytes)
+assert_eq "$ready" "$(js '[.pools[].ready] | add')" 'bytes in pools, as gmem-policy has them'
+assert_match "$(gmem-trace memory)" 'Pools of this host.*node [0-9]+ +[0-9.]+ [KMG]iB zeroed of at most [0-9.]+ [KMG]iB, in folios of 4 KiB; 0 B to be zeroed' \
+	'pools as text'
+trace_start alloc -j
+gmem-trace events -j --event pool >"$TMP/pool" 2>"$TMP/pool.err" &
+pool_tracer=$!
+wait_for 30 grep -q '^Tracing' "$TMP/pool.err"
+vm_new p
+vm p 'create 4M; bind 1 4G 0 4M; convert private 4G 4M; gfill 4G 64K 1'
+assert_eq "$(sum_pools ready_bytes)" $((ready - 64 * K)) 'bytes in pools, while the VM has some'
+vm p 'punch 0 64K'
+wait_for 60 pools_are "$FULL"
+trace_stop
+kill -INT $pool_tracer
+wait $pool_tracer
+assert_eq "$(of "${VM_PID[p]}" '[.allocated[] | [.why, .zero, .pages]] | tostring')" '[["guest_fault","pool",16]]' 'allocated from a pool'
+assert_eq "$(of "${VM_PID[p]}" '[.freed[] | [.why, .mode, .pages]] | tostring')" '[["punch","recycle",16]]' 'freed into a pool'
+assert_eq "$(jq -s -c '[.[] | select(.event)] | group_by(.action) | map([.[0].action, ([.[].nr] | add)]) | map(select(.[0] == "recycle" or .[0] == "take"))' "$TMP/pool")" \
+	'[["recycle",16],["take",16]]' 'what pools say'
+assert_eq "$(jq -s -c '[.[] | select(.event) | [.pid, .vm, .id]] | unique' "$TMP/pool")" '[[0,null,0]]' 'they are of no VM'
+unload prezero
+vm_end p
+wait_for 60 pools_are "$NONE"
+
 note policy
 trace_start policy -j
 load count

@@ -68,6 +68,16 @@ void fail_json(const char *key, json_object *value)
 	json_object_object_add(failure.json, key, value);
 }
 
+/* What failed can be done without. */
+void fail_forget(void)
+{
+	free(failure.message);
+	free(failure.hint);
+	free(failure.text);
+	json_object_put(failure.json);
+	memset(&failure, 0, sizeof(failure));
+}
+
 void fail_log(void)
 {
 	failure.log = true;

@@ -79,6 +79,7 @@ void fail_text(char *text);
 void fail_json(const char *key, json_object *value);
 void fail_log(void);
 void report_failure(void);
+void fail_forget(void);
 void log_begin(void);
 
 /* text.c; what returns text returns one of a few static buffers */

@@ -15,7 +15,7 @@ _gmem_trace()
 	)
 	local events='create release bind unbind alloc zero free fault prealloc fallocate punch_hole invalidate error split collapse
 		convert_begin convert_end convert_request policy_attach policy_detach policy_trip policy_decision
-		conversion first_fault'
+		pool conversion first_fault'
 
 	COMPREPLY=()
 	for ((i = 1; i < COMP_CWORD; i++)); do

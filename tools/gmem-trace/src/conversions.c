@@ -284,7 +284,8 @@ static void print_costs(const char *head, const char *(*class)(int), const struc
 	}
 }
 
-void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns)
+/* @live: counted by the kernel, which knows what has no end. */
+void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns, bool live)
 {
 	const struct direction *dir;
 	int d;
@@ -292,10 +293,14 @@ void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval
 	printf("\nVM %s: %llu conversions, %.1f/s\n", title,
 	       vm->dir[0].conversions + vm->dir[1].conversions,
 	       (vm->dir[0].conversions + vm->dir[1].conversions) * 1e9 / interval_ns);
-	printf("  asked by %llu hypercalls, %llu memory faults; %llu requests not answered\n",
-	       vm->hypercalls, vm->faults, vm->unanswered);
-	printf("  %llu conversions answer a request, %llu were not asked for; %lld now\n",
-	       vm->joined, vm->unasked, vm->converting);
+	printf("  asked by %llu hypercalls, %llu memory faults", vm->hypercalls, vm->faults);
+	if (live)
+		printf("; %llu requests not answered", vm->unanswered);
+	printf("\n  %llu conversions answer a request, %llu were not asked for", vm->joined,
+	       vm->unasked);
+	if (live)
+		printf("; %lld now", vm->converting);
+	putchar('\n');
 	if (vm->noops || vm->failed || vm->partial)
 		printf("  besides, %llu calls changed nothing, %llu failed, %llu began untraced\n",
 		       vm->noops, vm->failed, vm->partial);
@@ -353,11 +358,13 @@ static void retire(__u32 tgid)
 {
 	struct vm_stats *vm = xalloc(sizeof(*vm)), *sum;
 
-	if (!tracer_vm(tgid, vm)) {
-		tracer_drop_vm(tgid);
+	if (!tracer_take_vm(tgid, vm)) {
 		forget_cost_hists(vm);
 		vm->converting = 0;
-		if (gone.nr < MAX_GONE) {
+		sum = find_vm(&gone, tgid);
+		if (sum) {
+			merge(sum, vm);
+		} else if (gone.nr < MAX_GONE) {
 			append(&gone, tgid, vm);
 		} else if (vm_info(tgid, vm->comm)->wanted) {
 			sum = find_vm(&gone, 0);
@@ -381,7 +388,7 @@ void conversions_look(void)
 	for (i = 0; i < nr; i++) {
 		const struct vm_info *vm = vm_info(tgids[i], NULL);
 
-		if (vm->gone && !find_vm(&gone, tgids[i]))
+		if (vm->gone)
 			retire(tgids[i]);
 	}
 	free(tgids);
@@ -442,7 +449,7 @@ static void report_vm(__u32 tgid, const struct vm_stats *all __attribute__((unus
 	if (opt.json)
 		json_object_array_add(report_vms, stats_json(tgid, vm, report_ns));
 	else
-		print_vm_stats(vm_title(vm_info(tgid, vm->comm)), vm, report_ns);
+		print_vm_stats(vm_title(vm_info(tgid, vm->comm)), vm, report_ns, true);
 }
 
 static void report(__u64 interval_ns)
@@ -471,18 +478,28 @@ static void report(__u64 interval_ns)
 	json_line(root);
 }
 
-/* What all VMs did since the beginning. */
+/* What all VMs did since the beginning: to be told once, at the end. */
 json_object *conversions_json(__u64 interval_ns)
 {
+	struct vm_stats *vm = xalloc(sizeof(*vm)), *earlier;
 	json_object *vms = json_object_new_array();
-	struct vm_stats *vm = xalloc(sizeof(*vm));
 	__u32 *tgids;
 	int i, nr;
 
 	nr = tracer_vm_list(&tgids);
 	for (i = 0; i < nr; i++) {
-		if (!tracer_vm(tgids[i], vm) && vm_info(tgids[i], vm->comm)->wanted)
+		if (tracer_vm(tgids[i], vm) || !vm_info(tgids[i], vm->comm)->wanted)
+			continue;
+		earlier = find_vm(&gone, tgids[i]);
+		if (earlier)
+			merge(earlier, vm);
+		else
 			json_object_array_add(vms, stats_json(tgids[i], vm, interval_ns));
+	}
+	for (i = 0; i < gone.nr; i++) {
+		if (vm_info(gone.tgids[i], gone.vms[i].comm)->wanted)
+			json_object_array_add(vms, stats_json(gone.tgids[i], &gone.vms[i],
+							      interval_ns));
 	}
 	free(tgids);
 	free(vm);

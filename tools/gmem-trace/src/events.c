@@ -11,10 +11,14 @@ const char *const why_names[NR_WHY] = {
 	"convert", "quiet", "punch", "evict",
 };
 
-const char *const zero_names[NR_ZERO] = { "first_use", "alloc" };
-const char *const zeroed_names[NR_ZEROED] = { "first_use", "alloc", "ahead", "free" };
-const char *const free_names[NR_FREE] = { "give_back", "scrub" };
+const char *const zero_names[NR_ZERO] = { "first_use", "alloc", "pool" };
+const char *const zeroed_names[NR_ZEROED] = {
+	"first_use", "alloc", "ahead", "free", "pool",
+};
+
+const char *const free_names[NR_FREE] = { "give_back", "scrub", "recycle" };
 const char *const op_names[NR_OPS] = { "alloc", "prealloc", "convert", "free" };
+static const char *const pool_names[NR_POOL] = { "fill", "take", "recycle", "shrink", "drain" };
 
 /* The word for a number; the number, if this program is older than the kernel. */
 const char *word(const char *const *names, unsigned int nr, __u64 value)
@@ -33,6 +37,7 @@ enum kind {
 	ZEROED,
 	MODE,
 	OP,
+	POOL,
 	CROWD,
 	TEXT,		/* takes words until the next field, or the end */
 };
@@ -111,6 +116,8 @@ static const struct event_desc {
 		{ "asked_nr", NUM, 0 } } },
 	[EV_FIRST_FAULT] = { "first_fault", { { "vcpu", NUM, 0 }, { "gfn", HEX, 0 },
 		{ "allocated", BOOL, 0 }, { "ns", NS, 0 } } },
+	[EV_POOL] = { "pool", { { "node", SIGNED, 0 }, { "order", NUM, 0 }, { "action", POOL, 0 },
+		{ "nr", NUM, 0 }, { "ready", NUM, 0 }, { "ns", NS, 0 } } },
 };
 
 /* Between the clock of events and that on the wall, ns. */
@@ -139,6 +146,8 @@ static const char *value_word(enum kind kind, __u64 value)
 		return word(free_names, NR_FREE, value);
 	case OP:
 		return word(op_names, NR_OPS, value);
+	case POOL:
+		return word(pool_names, NR_POOL, value);
 	default:
 		return NULL;
 	}
@@ -218,6 +227,14 @@ static __u64 event_ns(const struct event *e)
 	return ns;
 }
 
+/* Pools belong to no VM. */
+static const char *vm_word(const struct event *e, const struct vm_info *vm)
+{
+	if (!e->tgid)
+		return NULL;
+	return *vm->name ? vm->name : vm->comm;
+}
+
 static void print_event(const struct event *e, const struct vm_info *vm)
 {
 	const struct event_desc *desc = &descs[e->type];
@@ -228,7 +245,7 @@ static void print_event(const struct event *e, const struct vm_info *vm)
 
 	strftime(text, sizeof(text), "%H:%M:%S", localtime(&s));
 	printf("%s.%09llu %-16s pid=%u vm=%s tid=%u id=%llu", text, wall % NSEC_PER_SEC,
-	       desc->name, e->tgid, *vm->name ? vm->name : vm->comm, e->tid, e->id);
+	       desc->name, e->tgid, vm_word(e, vm) ?: "-", e->tid, e->id);
 	for (i = 0; i < MAX_FIELDS && desc->fields[i].name; i++) {
 		words = desc->fields[i].words ? desc->fields[i].words : 1;
 		if (at + words > e->words)
@@ -249,7 +266,7 @@ static void json_event(const struct event *e, const struct vm_info *vm)
 	json_num(o, "clock_ns", e->ns);
 	json_real(o, "time", (e->ns + wall_offset) / 1e9);
 	json_num(o, "pid", e->tgid);
-	json_str(o, "vm", *vm->name ? vm->name : vm->comm);
+	json_str(o, "vm", vm_word(e, vm));
 	json_num(o, "tid", e->tid);
 	json_num(o, "cpu", e->cpu);
 	json_num(o, "id", e->id);
@@ -269,7 +286,8 @@ static __u64 nr_shown;
 
 static bool is_host_wide(const struct event *e)
 {
-	return !e->id && (e->type == EV_POLICY_ATTACH || e->type == EV_POLICY_DETACH);
+	return !e->id && (e->type == EV_POLICY_ATTACH || e->type == EV_POLICY_DETACH ||
+			  e->type == EV_POOL);
 }
 
 int show_event(const struct event *e)
@@ -299,7 +317,7 @@ static void on_tick(__u64 interval_ns)
 	json_object *root;
 
 	fflush(stdout);
-	vms_refresh();
+	conversions_look();
 	if (!interval_ns)
 		return;
 	if (!opt.json) {
@@ -332,6 +350,8 @@ static int choose_events(const char *list)
 					   (int)len, p);
 		wanted_events |= BIT(i);
 	}
+	if (!wanted_events)
+		return usage_error("--event: it is a list of events; see 'gmem-trace help events'");
 	return 0;
 }
 

@@ -110,14 +110,16 @@ static int begin(void)
 	int err;
 
 	metrics_begin(opt.max_vms ?: DEFAULT_MAX_LABELS);
+	samples_memory = !memory_open();
+	if (samples_memory) {
+		metrics_memory();
+	} else {
+		fail_forget();
+		fprintf(stderr, "gmem-trace: this kernel does not tell: the memory of VMs\n");
+	}
 	err = opt.textfile ? write_textfile() : 0;
 	if (err)
 		return fail(-err, "%s cannot be written: %s", opt.textfile, strerror(-err));
-	samples_memory = !memory_open();
-	if (samples_memory)
-		metrics_memory();
-	else
-		fprintf(stderr, "gmem-trace: this kernel does not tell: the memory of VMs\n");
 	return opt.listen ? http_start(metrics_text) : 0;
 }
 

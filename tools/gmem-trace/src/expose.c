@@ -568,6 +568,33 @@ static const struct gauge {
 	  "Guest memory that is backed by both, at most." },
 };
 
+static const struct {
+	const char *name;
+	size_t offset;
+	const char *help;
+} pool_gauges[] = {
+	{ "pool_ready_bytes", offsetof(struct pool_gauge, ready),
+	  "Zeroed memory of a node, in folios of that order, that is ready for guests to come." },
+	{ "pool_dirty_bytes", offsetof(struct pool_gauge, dirty),
+	  "Memory that such a pool has to zero first." },
+};
+
+static void pool_families(const struct metrics *m)
+{
+	unsigned int g;
+	int i;
+
+	for (g = 0; g < ARRAY_SIZE(pool_gauges) && m->nr_pools; g++) {
+		family(pool_gauges[g].name, BYTES, pool_gauges[g].help);
+		for (i = 0; i < m->nr_pools; i++) {
+			begin("");
+			label("node", fmt("%u", m->pools[i].node));
+			label("order", fmt("%u", m->pools[i].order));
+			value(*(const __u64 *)((const char *)&m->pools[i] + pool_gauges[g].offset));
+		}
+	}
+}
+
 static bool is_known(const struct gauge *gauge, const struct gauges *now)
 {
 	return (!gauge->needs_private || now->private_known) &&
@@ -577,6 +604,7 @@ static bool is_known(const struct gauge *gauge, const struct gauges *now)
 static void gauge_families(const struct metrics *m)
 {
 	const struct gauge *g;
+	bool any;
 	int v;
 
 	for (g = vm_gauges; g < vm_gauges + ARRAY_SIZE(vm_gauges); g++) {
@@ -585,7 +613,9 @@ static void gauge_families(const struct metrics *m)
 			begin("");
 			value(g->value(&m->now));
 		}
-		if (!m->nr_vms)
+		for (any = false, v = 0; v < m->nr_vms; v++)
+			any |= is_known(g, m->vms[v].now);
+		if (!any)
 			continue;
 		family(fmt("vm_%s", g->name), g->type, g->help);
 		for (v = 0; v < m->nr_vms; v++) {
@@ -658,6 +688,7 @@ char *expose(const struct metrics *m, bool openmetrics, size_t *len)
 	host_families(host_metrics, ARRAY_SIZE(host_metrics), m->host);
 	vm_families(m);
 	gauge_families(m);
+	pool_families(m);
 	policy_families(m);
 	self_families(m);
 	if (openmetrics)

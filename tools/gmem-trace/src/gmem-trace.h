@@ -77,12 +77,12 @@ void tracer_close(void);
 int fail_load(int err);
 int tracer_vm_list(__u32 **tgids);
 int tracer_vm(__u32 tgid, struct vm_stats *vm);
-void tracer_drop_vm(__u32 tgid);
+int tracer_take_vm(__u32 tgid, struct vm_stats *vm);
 int tracer_cost_hist(const struct cost *cost, struct hist *h);
 int tracer_series(struct series_key **keys, struct series **values);
-int tracer_drop_series(const struct series_key *key);
+int tracer_take_series(const struct series_key *key, struct series *value);
 int tracer_decisions(struct decision_key **keys, struct decisions **values);
-int tracer_drop_decisions(const struct decision_key *key);
+int tracer_take_decisions(const struct decision_key *key, struct decisions *value);
 typedef int (*event_fn)(const struct event *e);
 int tracer_poll(int timeout_ms, event_fn fn);
 int tracer_fd(void);
@@ -129,6 +129,9 @@ typedef void (*memory_fn)(const struct vm_info *vm, const struct memory_use *use
 int memory_open(void);
 void memory_close(void);
 int memory_sample(memory_fn fn);
+void memory_known(bool *private, bool *shared);
+typedef void (*pool_fn)(__u32 node, __u32 order, __u64 ready, __u64 dirty);
+void memory_pools(pool_fn fn);
 
 /* loop.c: reports, one each interval */
 typedef void (*report_fn)(__u64 interval_ns);
@@ -145,7 +148,7 @@ __u64 now_ns(void);
 /* conversions.c */
 extern const char *const phase_names[NR_PHASES];
 extern const char *const dir_names[2];
-void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns);
+void print_vm_stats(const char *title, const struct vm_stats *vm, __u64 interval_ns, bool live);
 json_object *conversions_json(__u64 interval_ns);
 __u64 crowd_from(int i);
 typedef void (*vm_fn)(__u32 tgid, const struct vm_stats *all, const struct vm_stats *since);
@@ -169,10 +172,11 @@ void choose_policy_events(void);
 const char *word(const char *const *names, unsigned int nr, __u64 value);
 
 #define NR_WHY		11
-#define NR_ZERO		2
-#define NR_ZEROED	4
-#define NR_FREE		2
+#define NR_ZERO		3
+#define NR_ZEROED	5
+#define NR_FREE		3
 #define NR_OPS		4
+#define NR_POOL		5
 
 /* The commands: each returns an exit code, or -1 after fail(). */
 int cmd_conversions(void);

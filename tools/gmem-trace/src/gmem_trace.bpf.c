@@ -742,12 +742,18 @@ int BPF_PROG(conv_end, u64 id, u32 tgid, u64 gfn, u64 nr, u64 attributes, bool c
 static __always_inline void note_punch(__u64 ns)
 {
 	struct thread *t = thread_get(0);
+	__u64 since;
 
 	if (!t)
 		return;
-	if (!t->ask.since && t->owner)
+	if (!t->ask.since && t->owner) {
+		/* What the other one has asked since is not what this belongs to. */
+		since = t->owner_since;
 		t = thread_of(t->owner);
-	if (t && t->ask.since)
+		if (!t || t->ask.since != since)
+			return;
+	}
+	if (t->ask.since)
 		t->punch_ns += ns;
 }
 
@@ -1091,6 +1097,24 @@ int BPF_PROG(ev_convert_request, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bo
 	     bool hypercall)
 {
 	return EMIT(EV_CONVERT_REQUEST, 5, vcpu, gfn, nr, to_private, hypercall);
+}
+
+/* Pools are the host's, whichever process is asked for. */
+SEC("?tp_btf/kvm_gmem_pool")
+int BPF_PROG(ev_pool, int node, u32 order, u32 action, u64 nr, u64 ready, u64 ns)
+{
+	struct event *e = event_new(EV_POOL, bpf_ktime_get_ns(), 0, 0, 6);
+
+	if (!e)
+		return 0;
+	e->v[0] = (__s64)node;
+	e->v[1] = order;
+	e->v[2] = action;
+	e->v[3] = nr;
+	e->v[4] = ready;
+	e->v[5] = ns;
+	bpf_ringbuf_submit(e, 0);
+	return 0;
 }
 
 /*

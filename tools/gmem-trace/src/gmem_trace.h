@@ -154,6 +154,7 @@ enum event_type {
 	EV_POLICY_DECISION,
 	EV_CONVERSION,		/* joined from those, when the vCPU is back */
 	EV_FIRST_FAULT,		/* of what a conversion made private */
+	EV_POOL,		/* of the host: neither id nor tgid */
 	NR_EVENTS,
 };
 

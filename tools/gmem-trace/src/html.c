@@ -16,6 +16,7 @@
 #define LEFT		215.0
 #define SPAN		(WIDTH - LEFT - 10)
 #define BIN		(SPAN / NR_BINS)
+#define FINE_LANES	64	/* more vCPUs than that are drawn coarser */
 
 static const char *const phase_titles[NR_DRAWN] = {
 	"exit to the VMM", "VMM's own time", "wait for slots_lock", "zap and flush",
@@ -41,15 +42,62 @@ struct drawing {
 	double height;
 };
 
+/* How many bytes a character of UTF-8 has that begins here; 0 if none does. */
+static int utf8_length(const char *s)
+{
+	static const struct {
+		unsigned char mask, is;
+		__u32 least;
+	} forms[] = {
+		{ 0x80, 0x00, 0x20 }, { 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 },
+		{ 0xf8, 0xf0, 0x10000 },
+	};
+	__u32 c;
+	int i, n;
+
+	for (n = 0; n < (int)ARRAY_SIZE(forms); n++) {
+		if ((*s & forms[n].mask) == forms[n].is)
+			break;
+	}
+	if (n == ARRAY_SIZE(forms))
+		return 0;
+	c = (unsigned char)*s & ~forms[n].mask;
+	for (i = 1; i <= n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	/* not longer than need be, no halves of UTF-16, no control characters */
+	if (c < forms[n].least || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ||
+	    (c >= 0x7f && c < 0xa0) || c == 0xfffe || c == 0xffff)
+		return 0;
+	return n + 1;
+}
+
 static void escape(FILE *f, const char *s)
 {
-	for (; *s; s++) {
-		if (*s == '<' || *s == '>' || *s == '&' || *s == '"' || (unsigned char)*s < ' ' ||
-		    (unsigned char)*s > '~')
-			fprintf(f, "&#%d;", (unsigned char)*s < ' ' ? '?' : (unsigned char)*s);
+	int len;
+
+	for (; *s; s += len) {
+		len = utf8_length(s);
+		if (!len)
+			fputc('?', f);
+		else if (strchr("<>&\"", *s))
+			fprintf(f, "&#%d;", *s);
 		else
-			fputc(*s, f);
+			fwrite(s, len, 1, f);
+		len = len ?: 1;
 	}
+}
+
+/* At most so many characters of a name, for what has limited room. */
+static const char *cut(const char *s, int chars)
+{
+	const char *end = s;
+
+	for (; *end && chars; chars--)
+		end += utf8_length(end) ?: 1;
+	return fmt("%.*s", (int)(end - s), s);
 }
 
 static void put_text(FILE *f, double x, double y, const char *anchor, const char *class,
@@ -132,7 +180,7 @@ static double draw_phases(FILE *f, const struct report *r)
 			continue;
 		name = report_vm_name(r, r->vms[i / 2]->tgid);
 		put_text(f, LEFT - 8, y + 12, "end", "",
-			 fmt("%.22s to %s", name, dir_names[d]));
+			 fmt("%s to %s", cut(name, 22), dir_names[d]));
 		for (x = LEFT, p = 0; p < NR_DRAWN; p++) {
 			w = SPAN * dir->phase[p].sum / dir->phase[PHASE_TOTAL].sum;
 			if (w > 0.05)
@@ -177,17 +225,40 @@ static int occupied(const __u64 *ns, double width)
 	return sum >= width ? 4 : 1 + (int)(sum / width * 3.999);
 }
 
+/* What a lane shows of a time: how much is taken, and by what mostly. */
+struct shade {
+	int level;
+	int phase;
+};
+
+static struct shade shade_of(const struct lane *lane, int bin, int bins, double width)
+{
+	__u64 ns[NR_DRAWN] = {};
+	int i, p;
+
+	for (i = bin; i < bin + bins && i < NR_BINS; i++) {
+		for (p = 0; p < NR_DRAWN; p++)
+			ns[p] += lane->ns[i][p];
+	}
+	return (struct shade) { occupied(ns, width * bins), dominant(ns) };
+}
+
+/* Where there are many lanes, each is drawn coarser: the drawing does not grow. */
 static void draw_lane(FILE *f, const struct report *r, const struct lane *lane, double y)
 {
 	double width = ((double)(r->end - r->start) + 1) / NR_BINS;
-	int i, n, level, phase;
+	int bins = 1 + (r->nr_lanes - 1) / FINE_LANES, i, n, level, phase;
+	struct shade shade, next;
 
 	for (i = 0; i < NR_BINS; i = n) {
-		level = occupied(lane->ns[i], width);
-		phase = dominant(lane->ns[i]);
-		for (n = i + 1; n < NR_BINS && occupied(lane->ns[n], width) == level &&
-		     dominant(lane->ns[n]) == phase; n++)
-			;
+		shade = shade_of(lane, i, bins, width);
+		level = shade.level;
+		phase = shade.phase;
+		for (n = i + bins; n < NR_BINS; n += bins) {
+			next = shade_of(lane, n, bins, width);
+			if (next.level != level || next.phase != phase)
+				break;
+		}
 		if (level)
 			put_rect(f, LEFT + i * BIN, y, (n - i) * BIN, 12, phase, 0.2 + 0.2 * level,
 				 fmt("%s to %s: mostly %s", bin_time(r, i), bin_time(r, n),
@@ -211,8 +282,8 @@ static double draw_timeline(FILE *f, const struct report *r)
 		lane = r->lanes[i];
 		name = report_vm_name(r, lane->tgid);
 		put_text(f, LEFT - 8, y + 10, "end", "",
-			 lane->vcpu == ~0U ? fmt("%.22s unasked", name) :
-					     fmt("%.20s vCPU %u", name, lane->vcpu));
+			 lane->vcpu == ~0U ? fmt("%s unasked", cut(name, 22)) :
+					     fmt("%s vCPU %u", cut(name, 20), lane->vcpu));
 		draw_lane(f, r, lane, y);
 	}
 	return y + 20;
@@ -313,15 +384,15 @@ static double draw_zero(FILE *f, const struct report *r)
 	return draw_stacks(f, r, &r->zeroed[0][0], NR_ZEROED, zeroed_names, fmt_size);
 }
 
-static void draw_line(FILE *f, const struct report_vm *vm, const __u64 *values, __u64 most,
-		      int colour, bool dashed)
+static void draw_line(FILE *f, const bool *known, const __u64 *values, __u64 most, int colour,
+		      bool dashed)
 {
 	int i;
 
 	fprintf(f, "<polyline fill=\"none\" stroke-width=\"2\" class=\"s%d\"%s points=\"", colour,
 		dashed ? " stroke-dasharray=\"5 3\"" : "");
 	for (i = 0; i < NR_BINS; i++) {
-		if (vm->has_memory[i])
+		if (known[i])
 			fprintf(f, "%.1f,%.1f %.1f,%.1f ", LEFT + i * BIN,
 				140 - 140.0 * values[i] / most, LEFT + (i + 1) * BIN,
 				140 - 140.0 * values[i] / most);
@@ -353,8 +424,9 @@ static double draw_memory(FILE *f, const struct report *r)
 	put_text(f, LEFT - 8, 10, "end", "d", fmt_size(most));
 	put_text(f, LEFT - 8, 140, "end", "d", "0");
 	for (v = 0; v < r->nr_vms; v++) {
-		draw_line(f, r->vms[v], r->vms[v]->private, most, (v + 1) % 7, false);
-		draw_line(f, r->vms[v], r->vms[v]->shared, most, (v + 1) % 7, true);
+		vm = r->vms[v];
+		draw_line(f, vm->has_private, vm->private, most, (v + 1) % 7, false);
+		draw_line(f, vm->has_shared, vm->shared, most, (v + 1) % 7, true);
 	}
 	fputs("</g>\n", f);
 	return y + 160;
@@ -531,6 +603,14 @@ static void worst_table(FILE *f, const struct report *r)
 
 /* ---- The page ---- */
 
+static bool is_whole(const struct report *r)
+{
+	const struct losses *l = &r->losses.kernel;
+
+	return !l->dropped && !l->vms_full && !l->threads_full && !l->series_full &&
+	       !r->losses.unknown_vms && !r->other_vms && !r->other_lanes;
+}
+
 static void put_head(FILE *f, const struct report *r)
 {
 	time_t when = r->wall_ns / NSEC_PER_SEC;
@@ -556,11 +636,7 @@ static void put_head(FILE *f, const struct report *r)
 		(r->end - r->start) / 1e9, events, r->nr_vms);
 	if (r->unfinished)
 		fputs("<p class=\"warn\">It is unfinished; this is what it has.</p>\n", f);
-	if (r->losses.dropped || r->losses.vms_full || r->losses.threads_full || r->other_vms ||
-	    r->other_lanes)
-		fprintf(f, "<p class=\"warn\">Not shown: %llu events that were dropped, %llu of VMs too many for the tracer, %llu of threads; %llu events of VMs and %llu conversions of vCPUs too many for this page.</p>\n",
-			r->losses.dropped, r->losses.vms_full, r->losses.threads_full,
-			r->other_vms, r->other_lanes);
+	fprintf(f, "<p class=\"%s\">%s</p>\n", is_whole(r) ? "dim" : "warn", report_losses(r));
 }
 
 int write_html(const struct report *r, FILE *f)
@@ -600,7 +676,7 @@ int write_html(const struct report *r, FILE *f)
 int write_svg(const struct report *r, FILE *f)
 {
 	struct drawing drawings[NR_DRAWINGS];
-	double y = 10;
+	double y = 30;
 	int i;
 
 	draw(r, drawings);
@@ -609,7 +685,8 @@ int write_svg(const struct report *r, FILE *f)
 	fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\">\n", WIDTH, y);
 	fprintf(f, "<style>\n%s</style>\n", style);
 	fputs("<rect width=\"100%\" height=\"100%\" style=\"fill:var(--bg)\"/>\n", f);
-	y = 10;
+	put_text(f, 10, 16, "start", "d", report_losses(r));
+	y = 30;
 	for (i = 0; i < NR_DRAWINGS; i++) {
 		if (!drawings[i].height)
 			continue;

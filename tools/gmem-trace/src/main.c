@@ -98,15 +98,17 @@ static const struct command commands[] = {
 	  "  first_use  as it is mapped for the first time: a vCPU or the VMM waits\n"
 	  "  alloc      as it is allocated, because a policy wants that\n"
 	  "  ahead      while a policy populates memory ahead of its use\n"
-	  "  free       scrubbed on its way out, because a policy wants that\n" },
+	  "  free       scrubbed on its way out, because a policy wants that\n"
+	  "  pool       in a pool, before it was allocated\n" },
 	{ "alloc", cmd_alloc, 0, 2, COMMON, INTERVALS,
 	  "allocations: sizes asked for and got, failures; populating; freeing",
 	  "  allocated  per reason: the size that a policy asked for and that it got; fitted: more\n"
 	  "             did not fit there; fell back: the kernel had no more; the node; when it is\n"
-	  "             zeroed. Times are without zeroing.\n"
+	  "             zeroed (pool: a pool had it zeroed). Times are without zeroing.\n"
 	  "  failed     allocations that found no memory\n"
 	  "  populated  ahead of use, as policies want\n"
-	  "  freed      memory that was punched out, or whose last user is gone\n"
+	  "  freed      memory that was punched out, or whose last user is gone: given back, scrubbed\n"
+	  "             first, or recycled: into a pool\n"
 	  "  split      large folios that a hole was punched into\n"
 	  "  collapsed  small folios that were made a large one again, as policies want\n" },
 	{ "policy", cmd_policy, 0, 2, COMMON, INTERVALS,
@@ -121,6 +123,8 @@ static const struct command commands[] = {
 	  "  shared   memory of the VMM mapped at the same guest addresses, present or swapped\n"
 	  "  doubly   backed by both. The kernel does not tell which private pages are there, so\n"
 	  "           that this has a lower and an upper limit\n"
+	  "  pools    zeroed memory that policies keep for allocations to come, of each node and\n"
+	  "           size; it belongs to no VM yet\n"
 	  "\n"
 	  "Without an interval, once. Shared memory that the VMM has in no page table (a file's\n"
 	  "that only another process has mapped) is not seen.\n" },
@@ -131,7 +135,7 @@ static const struct command commands[] = {
 	  "      --event LIST   only these: create release bind unbind alloc zero free fault\n"
 	  "                     prealloc fallocate punch_hole invalidate error split collapse\n"
 	  "                     convert_begin convert_end convert_request policy_attach\n"
-	  "                     policy_detach policy_trip policy_decision; and conversion,\n"
+	  "                     policy_detach policy_trip policy_decision pool; and conversion,\n"
 	  "                     first_fault, which are joined from those\n"
 	  "      --slower TIME  only those that took so long: 50us, 2ms\n"
 	  "      --number N     end after so many\n"

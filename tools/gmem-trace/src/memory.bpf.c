@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Iterators over guest memory objects, and over the memslots of a VM. */
+/* Iterators over guest memory objects, pools, and the memslots of a VM. */
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
@@ -38,13 +38,31 @@ int dump_objs(struct bpf_iter__gmem_obj *ctx)
 	return 0;
 }
 
-static void dump_slot(struct seq_file *seq, struct kvm_memory_slot *slot)
+SEC("?iter/gmem_pool")
+int dump_pools(struct bpf_iter__gmem_pool *ctx)
+{
+	struct gmem_pool_report *pool = ctx->pool;
+	struct mem_pool p = {};
+
+	if (!pool)
+		return 0;
+	p.ready = pool->ready;
+	p.dirty = pool->dirty;
+	p.high = pool->high;
+	p.node = pool->nid;
+	p.order = pool->order;
+	bpf_seq_write(ctx->meta->seq, &p, sizeof(p));
+	return 0;
+}
+
+static void dump_slot(struct seq_file *seq, struct kvm_memory_slot *slot, struct kvm *kvm)
 {
 	__u32 flags = BPF_CORE_READ(slot, flags);
 	struct mem_slot s = {};
 
 	if (!(flags & MEM_GUEST_MEMFD) || flags & MEMSLOT_GMEM_ONLY)
 		return;
+	s.vm = (__u64)kvm;
 	s.gfn = BPF_CORE_READ(slot, base_gfn);
 	s.pages = BPF_CORE_READ(slot, npages);
 	s.hva = BPF_CORE_READ(slot, userspace_addr);
@@ -55,7 +73,8 @@ static void dump_slot(struct seq_file *seq, struct kvm_memory_slot *slot)
  * Memslots are in a hash table; there are two of them, one of which is in use. Nothing is locked: a
  * memslot that is changed at the same time may be missing, or be told twice.
  */
-static void dump_bucket(struct seq_file *seq, struct kvm_memslots *slots, __u32 bucket, __u32 idx)
+static void dump_bucket(struct seq_file *seq, struct kvm *kvm, struct kvm_memslots *slots,
+			__u32 bucket, __u32 idx)
 {
 	struct hlist_node *node = BPF_CORE_READ(slots, id_hash[bucket].first);
 	__u64 in_slot = bpf_core_field_offset(struct kvm_memory_slot, id_node) +
@@ -65,7 +84,7 @@ static void dump_bucket(struct seq_file *seq, struct kvm_memslots *slots, __u32 
 	bpf_for(i, 0, SLOTS_EACH) {
 		if (!node)
 			break;
-		dump_slot(seq, (void *)node - in_slot);
+		dump_slot(seq, (void *)node - in_slot, kvm);
 		node = BPF_CORE_READ(node, next);
 	}
 }
@@ -86,6 +105,6 @@ int dump_slots(struct bpf_iter__task_file *ctx)
 	slots = BPF_CORE_READ(kvm, memslots[0]);
 	idx = BPF_CORE_READ(slots, node_idx) & 1;
 	bpf_for(i, 0, SLOT_BUCKETS)
-		dump_bucket(seq, slots, i & (SLOT_BUCKETS - 1), idx);
+		dump_bucket(seq, kvm, slots, i & (SLOT_BUCKETS - 1), idx);
 	return 0;
 }

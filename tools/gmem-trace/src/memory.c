@@ -22,7 +22,9 @@
 #include "memory.skel.h"
 
 static struct memory_bpf *skel;
-static bool has_objs, has_slots;
+static bool has_objs, has_slots, has_pools;
+
+#define MAX_VMS_EACH	64	/* that are told apart, of a process */
 
 struct vm_memory {
 	const struct mem_obj *objs;	/* of all VMs */
@@ -34,6 +36,8 @@ struct vm_memory {
 	__u64 shared_size;
 	__u64 shared;
 	bool shared_known;
+	__u64 vms[MAX_VMS_EACH];	/* whose memslots were looked at */
+	int nr_vms;
 };
 
 /* ---- Reading ---- */
@@ -68,9 +72,8 @@ static int read_iter(int iter, void **recs, size_t size)
 static int read_slots(__u32 pid, __u32 fd, struct mem_slot **slots)
 {
 	union bpf_iter_link_info info = { .task.tid = pid };
-	struct bpf_iter_attach_opts opts = {
-		.sz = sizeof(opts), .link_info = &info, .link_info_len = sizeof(info),
-	};
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts,
+		.link_info = &info, .link_info_len = sizeof(info));
 	struct bpf_link *link;
 	int nr;
 
@@ -84,7 +87,10 @@ static int read_slots(__u32 pid, __u32 fd, struct mem_slot **slots)
 	return nr;
 }
 
-/* Bytes of [@start, @start + @len) that the process has in memory or in swap; -1 if unknown. */
+/*
+ * Bytes of [@start, @start + @len) that the process has in memory or in swap; -1 if unknown. One
+ * that is dying has given back its memory, though its descriptors may still be there.
+ */
 static __s64 mapped_bytes(int pagemap, __u64 start, __u64 len)
 {
 	struct page_region regions[256];
@@ -102,7 +108,7 @@ static __s64 mapped_bytes(int pagemap, __u64 start, __u64 len)
 	while (arg.start < arg.end) {
 		nr = ioctl(pagemap, PAGEMAP_SCAN, &arg);
 		if (nr < 0)
-			return -1;
+			return errno == ESRCH ? 0 : -1;
 		for (i = 0; i < nr; i++)
 			bytes += regions[i].end - regions[i].start;
 		if (arg.walk_end <= arg.start)
@@ -112,14 +118,33 @@ static __s64 mapped_bytes(int pagemap, __u64 start, __u64 len)
 	return bytes;
 }
 
+/* A VM may have several descriptors. */
+static bool is_new_vm(struct vm_memory *mem, __u64 vm)
+{
+	int i;
+
+	for (i = 0; i < mem->nr_vms; i++) {
+		if (mem->vms[i] == vm)
+			return false;
+	}
+	if (mem->nr_vms < MAX_VMS_EACH)
+		mem->vms[mem->nr_vms++] = vm;
+	return true;
+}
+
 static void add_shared(struct vm_memory *mem, __u32 pid, __u32 fd)
 {
 	int pagemap = open(fmt("/proc/%u/pagemap", pid), O_RDONLY | O_CLOEXEC);
 	struct mem_slot *slots;
-	int i, nr = read_slots(pid, fd, &slots);
 	__s64 bytes;
+	int i, nr;
 
+	if (pagemap < 0 && (errno == ESRCH || errno == ENOENT))
+		return;
+	nr = read_slots(pid, fd, &slots);
 	mem->shared_known &= nr >= 0 && pagemap >= 0;
+	if (nr > 0 && !is_new_vm(mem, slots[0].vm))
+		nr = 0;
 	for (i = 0; i < nr; i++) {
 		bytes = mapped_bytes(pagemap, slots[i].hva, slots[i].pages * PAGE_BYTES);
 		mem->shared_size += slots[i].pages * PAGE_BYTES;
@@ -194,7 +219,56 @@ static __u64 doubly_max(const struct vm_memory *mem)
 	return mem->resident < mem->shared ? mem->resident : mem->shared;
 }
 
+static int read_pools(struct mem_pool **pools)
+{
+	*pools = NULL;
+	if (!has_pools)
+		return 0;
+	return read_iter(bpf_iter_create(bpf_link__fd(skel->links.dump_pools)), (void **)pools,
+			 sizeof(**pools));
+}
+
 /* ---- Showing ---- */
+
+static __u64 pool_bytes(const struct mem_pool *pool, __u64 folios)
+{
+	return folios * (PAGE_BYTES << (pool->order & 31));
+}
+
+static json_object *pools_json(const struct mem_pool *pools, int nr)
+{
+	json_object *a = json_object_new_array(), *o;
+
+	for (; nr-- > 0; pools++) {
+		o = json_object_new_object();
+		json_num(o, "node", pools->node);
+		json_num(o, "order", pools->order);
+		json_num(o, "ready_bytes", pool_bytes(pools, pools->ready));
+		json_num(o, "dirty_bytes", pool_bytes(pools, pools->dirty));
+		json_num(o, "high_bytes", pool_bytes(pools, pools->high));
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
+/* Those that have something, or may have. */
+static void print_pools(const struct mem_pool *pools, int nr)
+{
+	bool headed = false;
+
+	for (; nr-- > 0; pools++) {
+		if (!pools->ready && !pools->dirty && !pools->high)
+			continue;
+		if (!headed)
+			printf("\nPools of this host, for VMs to come\n");
+		headed = true;
+		printf("  node %-3u %9s zeroed of at most %s, in folios of %s; %s to be zeroed\n",
+		       pools->node, fmt_size(pool_bytes(pools, pools->ready)),
+		       fmt_size(pool_bytes(pools, pools->high)),
+		       fmt_size(PAGE_BYTES << (pools->order & 31)),
+		       fmt_size(pool_bytes(pools, pools->dirty)));
+	}
+}
 
 static json_object *folios_json(const __u64 *folios)
 {
@@ -285,6 +359,8 @@ static json_object *lacks(void)
 		json_object_array_add(a, json_object_new_string("private memory"));
 	if (!has_slots)
 		json_object_array_add(a, json_object_new_string("shared memory"));
+	if (!has_pools)
+		json_object_array_add(a, json_object_new_string("pools"));
 	return a;
 }
 
@@ -316,7 +392,7 @@ static int walk_processes(process_fn fn, json_object *vms)
 {
 	struct mem_obj *objs = NULL;
 	struct dirent *d;
-	int nr_objs = 0;
+	int nr_objs = 0, err = 0;
 	DIR *proc;
 
 	if (has_objs)
@@ -324,36 +400,47 @@ static int walk_processes(process_fn fn, json_object *vms)
 				    (void **)&objs, sizeof(*objs));
 	proc = opendir("/proc");
 	if (nr_objs < 0 || !proc)
-		return fail(errno, "guest memory cannot be listed: %s", strerror(errno));
-	while ((d = readdir(proc))) {
+		err = fail(errno, "guest memory cannot be listed: %s", strerror(errno));
+	while (!err && (d = readdir(proc))) {
 		if (*d->d_name >= '1' && *d->d_name <= '9')
 			fn(strtoul(d->d_name, NULL, 10), objs, nr_objs, vms);
 	}
-	closedir(proc);
+	if (proc)
+		closedir(proc);
 	free(objs);
 	vms_refresh();
-	return 0;
+	return err;
 }
 
 static int report(__u64 interval_ns)
 {
 	json_object *root, *vms = json_object_new_array();
+	struct mem_pool *pools;
+	int nr_pools;
 
 	if (!opt.json)
 		print_time();
 	nr_reported = 0;
-	if (walk_processes(report_process, vms))
+	if (walk_processes(report_process, vms)) {
+		json_object_put(vms);
 		return -1;
+	}
+	nr_pools = read_pools(&pools);
 	if (!opt.json) {
 		json_object_put(vms);
 		if (!nr_reported)
 			printf("No VM here has guest memory%s.\n",
 			       opt.pid || opt.vm || opt.cgroup ? " and is asked for" : "");
+		print_pools(pools, nr_pools);
+		free(pools);
 		fflush(stdout);
 		return 0;
 	}
 	root = json_report("memory", interval_ns);
 	json_object_object_add(root, "vms", vms);
+	if (has_pools)
+		json_object_object_add(root, "pools", pools_json(pools, nr_pools));
+	free(pools);
 	json_object_object_add(root, "cannot_show", lacks());
 	json_line(root);
 	return 0;
@@ -389,6 +476,25 @@ int memory_sample(memory_fn fn)
 	return walk_processes(sample_process, NULL);
 }
 
+/* What this kernel tells of VMs, whether there are any or not. */
+void memory_known(bool *private, bool *shared)
+{
+	*private = has_objs;
+	*shared = has_slots;
+}
+
+/* Tell @fn of each pool of this host. */
+void memory_pools(pool_fn fn)
+{
+	struct mem_pool *pools;
+	int i, nr = read_pools(&pools);
+
+	for (i = 0; i < nr; i++)
+		fn(pools[i].node, pools[i].order, pool_bytes(&pools[i], pools[i].ready),
+		   pool_bytes(&pools[i], pools[i].dirty));
+	free(pools);
+}
+
 /* ---- Setting up ---- */
 
 static bool has_type(const struct btf *btf, const char *name, __u32 kind)
@@ -404,12 +510,14 @@ int memory_open(void)
 	/* Written to before it is known: see rig.rst on emulated machines and what they forget. */
 	has_objs = false;
 	has_slots = false;
+	has_pools = false;
 	log_begin();
 	btf = btf__load_vmlinux_btf();
 	kvm = btf ? btf__load_module_btf("kvm", btf) : NULL;
 	has_objs = has_type(btf, "bpf_iter_gmem_obj", BTF_KIND_FUNC);
 	has_slots = has_type(btf, "kvm_memslots", BTF_KIND_STRUCT) ||
 		    has_type(kvm, "kvm_memslots", BTF_KIND_STRUCT);
+	has_pools = has_type(btf, "bpf_iter_gmem_pool", BTF_KIND_FUNC);
 	btf__free(kvm);
 	btf__free(btf);
 	if (!has_objs && !has_slots)
@@ -419,12 +527,17 @@ int memory_open(void)
 	if (!skel)
 		return fail_load(-errno);
 	bpf_program__set_autoload(skel->progs.dump_objs, has_objs);
+	bpf_program__set_autoload(skel->progs.dump_pools, has_pools);
 	bpf_program__set_autoload(skel->progs.dump_slots, has_slots);
 	bpf_program__set_autoattach(skel->progs.dump_slots, false);
 	err = memory_bpf__load(skel);
 	if (!err)
 		err = memory_bpf__attach(skel);
-	return err ? fail_load(err) : 0;
+	if (err)
+		return fail_load(err);
+	/* What libbpf says from now on is not of loading, and would pile up. */
+	libbpf_set_print(NULL);
+	return 0;
 }
 
 void memory_close(void)
@@ -442,6 +555,8 @@ int cmd_memory(void)
 		fprintf(stderr, "gmem-trace: this kernel does not tell: private memory\n");
 	if (!has_slots)
 		fprintf(stderr, "gmem-trace: this kernel does not tell: shared memory\n");
+	if (!has_pools)
+		fprintf(stderr, "gmem-trace: this kernel does not tell: pools\n");
 	start = now_ns();
 	last = start;
 	catch_signals();

@@ -55,7 +55,9 @@ static int nr_processes;
 static struct policy policies[MAX_POLICIES];
 static int nr_policies;
 static struct host_counts host_ended, host_total;
-static bool knows_memory;
+static struct gauges host_memory;
+static struct pool_gauge pools[MAX_POOL_GAUGES];
+static int nr_pools;
 static __u64 start_time;
 
 /* ---- Labels ---- */
@@ -115,10 +117,10 @@ static struct name *new_name(const char *label)
 	return name;
 }
 
-/* What is known of its memory until somebody looks: a VM that has ended, or is new, has none. */
-static void no_memory(struct name *name)
+/* Of its memory, nothing is known until somebody looks. */
+static void forget_memory(struct name *name)
 {
-	name->now = (struct gauges) { .private_known = true, .shared_known = true };
+	name->now = (struct gauges) { };
 }
 
 /* Begin to sum up what it has counted. */
@@ -144,7 +146,7 @@ static struct name *show_name(const char *label)
 		name = &other;
 	}
 	if (!name->shown) {
-		no_memory(name);
+		forget_memory(name);
 		begin_total(name);
 	}
 	name->shown = true;
@@ -246,10 +248,7 @@ int metrics_event(const struct event *e)
 
 static void retire_conversions(const struct process *p, struct vm_stats *vm)
 {
-	if (tracer_vm(p->tgid, vm))
-		return;
-	tracer_drop_vm(p->tgid);
-	if (!p->name)
+	if (tracer_take_vm(p->tgid, vm) || !p->name)
 		return;
 	count_conversions(&p->name->ended, vm);
 	count_conversions_of_host(&host_ended, vm);
@@ -264,7 +263,7 @@ static void retire_series(__u64 now)
 
 	for (i = 0; i < nr; i++) {
 		p = process_of(keys[i].tgid, NULL);
-		if (!is_over(p, now) || tracer_drop_series(&keys[i]))
+		if (!is_over(p, now) || tracer_take_series(&keys[i], &values[i]))
 			continue;
 		if (!p->name)
 			continue;
@@ -284,7 +283,7 @@ static void retire_decisions(__u64 now)
 
 	for (i = 0; i < nr; i++) {
 		p = process_of(keys[i].tgid, NULL);
-		if (!is_over(p, now) || tracer_drop_decisions(&keys[i]))
+		if (!is_over(p, now) || tracer_take_decisions(&keys[i], &values[i]))
 			continue;
 		if (p->name)
 			count_decisions(&policy_of(keys[i].name)->ended, &keys[i], &values[i]);
@@ -361,6 +360,16 @@ void metrics_look(void)
 		retire(now);
 }
 
+static void add_gauges(struct gauges *sum, const struct memory_use *use)
+{
+	sum->private += use->private;
+	sum->shared += use->shared;
+	sum->doubly_min += use->doubly_min;
+	sum->doubly_max += use->doubly_max;
+	sum->private_known &= use->private_known;
+	sum->shared_known &= use->shared_known;
+}
+
 static void add_memory(const struct vm_info *vm, const struct memory_use *use)
 {
 	struct name *name;
@@ -371,12 +380,21 @@ static void add_memory(const struct vm_info *vm, const struct memory_use *use)
 	name = process_of(vm->tgid, NULL)->name;
 	if (!name)
 		return;
-	name->now.private += use->private;
-	name->now.shared += use->shared;
-	name->now.doubly_min += use->doubly_min;
-	name->now.doubly_max += use->doubly_max;
-	name->now.private_known &= use->private_known;
-	name->now.shared_known &= use->shared_known;
+	add_gauges(&name->now, use);
+	add_gauges(&host_memory, use);
+}
+
+static void add_pool(__u32 node, __u32 order, __u64 ready, __u64 dirty)
+{
+	if (nr_pools < MAX_POOL_GAUGES)
+		pools[nr_pools++] = (struct pool_gauge) { node, order, ready, dirty };
+}
+
+/* Those that are not found when somebody looks have none. */
+static void begin_memory(struct name *name)
+{
+	forget_memory(name);
+	memory_known(&name->now.private_known, &name->now.shared_known);
 }
 
 static void each_shown(void (*fn)(struct name *name))
@@ -393,8 +411,15 @@ static void each_shown(void (*fn)(struct name *name))
 
 void metrics_memory(void)
 {
-	each_shown(no_memory);
-	knows_memory = !memory_sample(add_memory);
+	each_shown(begin_memory);
+	host_memory = (struct gauges) { };
+	memory_known(&host_memory.private_known, &host_memory.shared_known);
+	if (memory_sample(add_memory)) {
+		each_shown(forget_memory);
+		host_memory = (struct gauges) { };
+	}
+	nr_pools = 0;
+	memory_pools(add_pool);
 }
 
 static void collect_conversions(void)
@@ -474,12 +499,6 @@ static void hand_out(struct name *name)
 	};
 	m->now.processes += name->now.processes;
 	m->now.converting += name->now.converting;
-	m->now.private += name->now.private;
-	m->now.shared += name->now.shared;
-	m->now.doubly_min += name->now.doubly_min;
-	m->now.doubly_max += name->now.doubly_max;
-	m->now.private_known &= name->now.private_known;
-	m->now.shared_known &= name->now.shared_known;
 }
 
 void metrics_collect(struct metrics *m)
@@ -495,9 +514,10 @@ void metrics_collect(struct metrics *m)
 	collect_decisions();
 	count_processes();
 	m->host = &host_total;
-	m->now.private_known = knows_memory;
-	m->now.shared_known = knows_memory;
+	m->now = host_memory;
 	each_shown(hand_out);
+	m->nr_pools = nr_pools;
+	memcpy(m->pools, pools, sizeof(pools));
 	for (i = 0; i < nr_policies; i++)
 		m->policies[m->nr_policies++] = (struct labelled_policy) {
 			.label = policies[i].name, .counts = &policies[i].total,

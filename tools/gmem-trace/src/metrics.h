@@ -110,6 +110,16 @@ struct policy_counts {
 	__u64 tripped;
 };
 
+/* Of the host's pools of zeroed memory: each node and order */
+struct pool_gauge {
+	__u32 node;
+	__u32 order;
+	__u64 ready;
+	__u64 dirty;
+};
+
+#define MAX_POOL_GAUGES	256
+
 struct labelled_vm {
 	const char *label;
 	const struct vm_counts *counts;
@@ -132,6 +142,8 @@ struct metrics {
 	int nr_vms;
 	struct labelled_policy policies[MAX_POLICIES];
 	int nr_policies;
+	struct pool_gauge pools[MAX_POOL_GAUGES];
+	int nr_pools;
 	struct losses losses;
 	__u64 unknown_vms;
 	__u64 start_time;		/* seconds since 1970 */

@@ -18,6 +18,26 @@ static struct {
 	int nr;
 } last;
 
+/* Of VMs that have ended; the kernel has limited room. */
+static struct {
+	struct decision_key *keys;
+	struct decisions *values;
+	int nr;
+} ended;
+
+/* A VM that ends comes out of the kernel's map, and what was told of it with it. */
+static void retire(const struct decision_key *key, struct decisions *d)
+{
+	if (tracer_take_decisions(key, d))
+		return;
+	ended.keys = realloc(ended.keys, (ended.nr + 1) * sizeof(*ended.keys));
+	ended.values = realloc(ended.values, (ended.nr + 1) * sizeof(*ended.values));
+	if (!ended.keys || !ended.values)
+		abort();
+	ended.keys[ended.nr] = *key;
+	ended.values[ended.nr++] = *d;
+}
+
 static const struct decisions *find_last(const struct decision_key *key)
 {
 	int i;
@@ -57,10 +77,9 @@ static void report_decision(const struct decision_key *key, const struct decisio
 }
 
 static void report_decisions(const struct decision_key *keys, const struct decisions *values,
-			     int nr, json_object *rows)
+			     int nr, json_object *rows, bool *headed)
 {
 	const struct decisions *earlier;
-	bool headed = false;
 	struct decisions d;
 	int i;
 
@@ -75,7 +94,7 @@ static void report_decisions(const struct decision_key *keys, const struct decis
 			d.clamped -= earlier->clamped;
 		}
 		if (d.count)
-			report_decision(&keys[i], &d, rows, &headed);
+			report_decision(&keys[i], &d, rows, headed);
 	}
 }
 
@@ -164,17 +183,22 @@ static void report(__u64 interval_ns)
 	json_object *root = NULL, *rows = NULL, *costs = NULL;
 	struct decisions *values;
 	struct decision_key *keys;
+	bool headed;
 	int i, nr;
 
+	vms_refresh();
 	nr = tracer_decisions(&keys, &values);
-	for (i = 0; i < nr; i++)
-		vm_info(keys[i].tgid, NULL);
+	for (i = 0; i < nr; i++) {
+		if (vm_info(keys[i].tgid, NULL)->gone)
+			retire(&keys[i], &values[i]);
+	}
+	free(keys);
+	free(values);
 	if (!interval_ns) {
-		free(keys);
-		free(values);
 		fflush(stdout);
 		return;
 	}
+	nr = tracer_decisions(&keys, &values);
 	if (opt.json) {
 		root = json_report("policy", interval_ns);
 		rows = json_object_new_array();
@@ -182,14 +206,16 @@ static void report(__u64 interval_ns)
 	} else {
 		print_time();
 	}
-	report_decisions(keys, values, nr, rows);
+	headed = false;
+	report_decisions(keys, values, nr, rows, &headed);
+	report_decisions(ended.keys, ended.values, ended.nr, rows, &headed);
+	ended.nr = 0;
 	report_costs(costs);
 	free(last.keys);
 	free(last.values);
 	last.keys = keys;
 	last.values = values;
 	last.nr = nr;
-	vms_refresh();
 	if (!opt.json) {
 		print_losses();
 		fflush(stdout);

@@ -111,9 +111,11 @@ int rec_write(struct rec_file *r, const struct rec *rec)
 		put(&b, rec->memory.shared);
 		break;
 	case REC_LOSSES:
-		put(&b, rec->losses.dropped);
-		put(&b, rec->losses.vms_full);
-		put(&b, rec->losses.threads_full);
+		put(&b, rec->losses.kernel.dropped);
+		put(&b, rec->losses.kernel.vms_full);
+		put(&b, rec->losses.kernel.threads_full);
+		put(&b, rec->losses.kernel.series_full);
+		put(&b, rec->losses.unknown_vms);
 		break;
 	default:
 		return -EINVAL;
@@ -250,6 +252,17 @@ static void read_vm(struct buf *b, struct rec *rec)
 	rec->vm.name[len] = '\0';
 }
 
+static void read_losses(struct buf *b, struct rec_losses *losses)
+{
+	losses->kernel.dropped = get(b);
+	losses->kernel.vms_full = get(b);
+	losses->kernel.threads_full = get(b);
+	if (b->at == b->len)
+		return;
+	losses->kernel.series_full = get(b);
+	losses->unknown_vms = get(b);
+}
+
 /* Fill the buffer with the next record; false at the end. */
 static bool read_buf(struct rec_file *r, struct buf *b)
 {
@@ -298,9 +311,7 @@ bool rec_read(struct rec_file *r, struct rec *rec)
 			rec->memory.private = get(&b);
 			rec->memory.shared = get(&b);
 		} else if (rec->type == REC_LOSSES) {
-			rec->losses.dropped = get(&b);
-			rec->losses.vms_full = get(&b);
-			rec->losses.threads_full = get(&b);
+			read_losses(&b, &rec->losses);
 		} else if (rec->type == REC_END) {
 			r->end = get(&b) == r->records && !b.bad ? REC_WHOLE : REC_DAMAGED;
 			return false;

@@ -13,7 +13,8 @@
  *   REC_VM:	tgid, then the bytes of its name
  *   REC_MEMORY: signed ns since the record before, tgid, what is known (REC_KNOWS_*), private and
  *		shared bytes
- *   REC_LOSSES: events dropped, events of VMs too many, of threads
+ *   REC_LOSSES: events dropped, events of VMs too many, of threads, of series too many; VMs of which
+ *		it was not known whether they are wanted (the last two are not in the first recordings)
  *   REC_END:	number of records before it
  *
  * Later versions may add types, and fields at the end of records; readers skip what they do not
@@ -43,6 +44,11 @@ enum rec_type {
 #define REC_KNOWS_PRIVATE	1
 #define REC_KNOWS_SHARED	2
 
+struct rec_losses {
+	struct losses kernel;
+	__u64 unknown_vms;
+};
+
 struct rec {
 	unsigned int type;
 	union {
@@ -61,7 +67,7 @@ struct rec {
 			__u64 private;
 			__u64 shared;
 		} memory;
-		struct losses losses;
+		struct rec_losses losses;
 	};
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* gmem-trace record: what happens, into a file that gmem-trace report makes pages of. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -14,8 +15,11 @@ static int write_error;
 static __u64 nr_events;
 static bool samples_memory;
 
-/* Processes whose names are in the file already. */
-static __u32 known[MAX_KNOWN];
+/* Processes whose names are in the file already. One may get the id of another that has ended. */
+static struct {
+	__u32 tgid;
+	char name[REC_NAME_LEN];
+} known[MAX_KNOWN];
 static int nr_known;
 
 static void note_error(int err)
@@ -31,14 +35,18 @@ static void name_vm(const struct vm_info *vm)
 	struct rec rec = { .type = REC_VM };
 	int i;
 
-	for (i = 0; i < nr_known; i++) {
-		if (known[i] == vm->tgid)
-			return;
-	}
-	if (nr_known < MAX_KNOWN)
-		known[nr_known++] = vm->tgid;
 	rec.vm.tgid = vm->tgid;
 	snprintf(rec.vm.name, sizeof(rec.vm.name), "%s", *vm->name ? vm->name : vm->comm);
+	for (i = 0; i < nr_known && known[i].tgid != vm->tgid; i++)
+		;
+	if (i < nr_known && !strcmp(known[i].name, rec.vm.name))
+		return;
+	if (i == nr_known && nr_known < MAX_KNOWN)
+		nr_known++;
+	if (i < nr_known) {
+		known[i].tgid = vm->tgid;
+		memcpy(known[i].name, rec.vm.name, sizeof(known[i].name));
+	}
 	note_error(rec_write(&out, &rec));
 }
 
@@ -48,7 +56,9 @@ static int on_event(const struct event *e)
 
 	if (!vm->wanted || write_error)
 		return 0;
-	name_vm(vm);
+	/* Policies are loaded by processes that are no VMs. */
+	if (e->id || e->type < EV_POLICY_ATTACH || e->type > EV_POLICY_DECISION)
+		name_vm(vm);
 	note_error(rec_write_event(&out, e));
 	nr_events++;
 	return 0;
@@ -78,8 +88,24 @@ static void write_losses(void)
 {
 	struct rec rec = { .type = REC_LOSSES };
 
-	tracer_losses(&rec.losses);
+	tracer_losses(&rec.losses.kernel);
+	rec.losses.unknown_vms = vms_unknown();
 	note_error(rec_write(&out, &rec));
+}
+
+/* Make room in the kernel. What is counted there is not for recordings, which have events. */
+static void drop_ended(void)
+{
+	struct vm_stats *vm = xalloc(sizeof(*vm));
+	__u32 *tgids;
+	int i, nr = tracer_vm_list(&tgids);
+
+	for (i = 0; i < nr; i++) {
+		if (vm_info(tgids[i], NULL)->gone)
+			tracer_take_vm(tgids[i], vm);
+	}
+	free(tgids);
+	free(vm);
 }
 
 /* A few times a second: what is written so far is in the file. Memory, once a second. */
@@ -92,6 +118,7 @@ static void on_tick(__u64 interval_ns)
 		next = now_ns() + NSEC_PER_SEC;
 	}
 	vms_refresh();
+	drop_ended();
 	if (interval_ns)
 		write_losses();
 	if (fflush(out.f))
@@ -110,9 +137,9 @@ static int finish(void)
 	tracer_losses(&l);
 	size = file_size(opt.file);
 	fprintf(stderr, "%llu events in %s, %s\n", nr_events, opt.file, fmt_size(size));
-	if (l.dropped || l.vms_full || l.threads_full)
-		fprintf(stderr, "gmem-trace: lost: %llu events dropped, %llu of VMs too many, %llu of threads\n",
-			l.dropped, l.vms_full, l.threads_full);
+	if (l.dropped || l.vms_full || l.threads_full || vms_unknown())
+		fprintf(stderr, "gmem-trace: %s; %llu VMs ended before it was known whether they are wanted\n",
+			losses_text(), vms_unknown());
 	return EXIT_OK;
 }
 
@@ -132,6 +159,8 @@ int cmd_record(void)
 	if (tracer_open(&needs, BIT(EV_CONVERSION) | BIT(EV_FIRST_FAULT)))
 		return -1;
 	samples_memory = !memory_open();
+	if (!samples_memory)
+		fail_forget();
 	clock_gettime(CLOCK_REALTIME, &wall);
 	ret = rec_create(&out, opt.file, now_ns(), wall.tv_sec * NSEC_PER_SEC + wall.tv_nsec);
 	if (ret)

@@ -43,6 +43,16 @@ const char *report_vm_name(const struct report *r, __u32 tgid)
 	return fmt("process %u", tgid);
 }
 
+/* What is missing, in the recording and here */
+const char *report_losses(const struct report *r)
+{
+	const struct losses *l = &r->losses.kernel;
+
+	return fmt("lost: %llu events dropped, %llu of VMs too many, %llu of threads, %llu of series too many; %llu VMs not known; not shown: %llu events of VMs and %llu conversions of vCPUs too many",
+		   l->dropped, l->vms_full, l->threads_full, l->series_full, r->losses.unknown_vms,
+		   r->other_vms, r->other_lanes);
+}
+
 static struct lane *find_lane(struct report *r, __u32 tgid, __u32 vcpu)
 {
 	struct lane *lane;
@@ -226,11 +236,21 @@ static void on_zero(struct report *r, struct report_vm *vm, const struct event *
 	r->zeroed[bin_of(r, e->ns)][e->v[2]] += e->v[1] * PAGE_BYTES;
 }
 
+/* What is not of a VM, but of whoever loads policies, or of the host */
+static bool is_of_host(const struct event *e)
+{
+	return e->type == EV_POOL ||
+	       (!e->id && e->type >= EV_POLICY_ATTACH && e->type <= EV_POLICY_DECISION);
+}
+
 static void on_event(struct report *r, const struct event *e)
 {
-	struct report_vm *vm = find_vm(r, e->tgid);
+	struct report_vm *vm;
 
 	r->events[e->type]++;
+	if (is_of_host(e))
+		return;
+	vm = find_vm(r, e->tgid);
 	if (!vm) {
 		r->other_vms++;
 		return;
@@ -254,9 +274,20 @@ static void on_memory(struct report *r, const struct rec *rec)
 
 	if (!vm)
 		return;
-	vm->has_memory[bin] = true;
-	vm->private[bin] = rec->memory.private;
-	vm->shared[bin] = rec->memory.shared;
+	if (rec->memory.known & REC_KNOWS_PRIVATE) {
+		vm->has_private[bin] = true;
+		vm->private[bin] = rec->memory.private;
+	}
+	if (rec->memory.known & REC_KNOWS_SHARED) {
+		vm->has_shared[bin] = true;
+		vm->shared[bin] = rec->memory.shared;
+	}
+}
+
+/* Is the VM of this record what -p and --vm ask for? */
+static bool is_named(const struct rec *rec)
+{
+	return (!opt.pid || opt.pid == rec->vm.tgid) && name_matches(rec->vm.name, rec->vm.tgid);
 }
 
 static bool is_wanted(const struct report *r, __u32 tgid)
@@ -303,6 +334,17 @@ static void read_times(struct report *r, struct rec_file *file)
 	}
 }
 
+static void on_name(struct report *r, const struct rec *rec)
+{
+	struct report_vm *vm;
+
+	if (!is_named(rec))
+		return;
+	vm = find_vm(r, rec->vm.tgid);
+	if (vm)
+		memcpy(vm->name, rec->vm.name, sizeof(vm->name));
+}
+
 static void read_records(struct report *r, struct rec_file *file)
 {
 	struct rec rec;
@@ -310,9 +352,7 @@ static void read_records(struct report *r, struct rec_file *file)
 	while (rec_read(file, &rec)) {
 		switch (rec.type) {
 		case REC_VM:
-			if (find_vm(r, rec.vm.tgid))
-				memcpy(find_vm(r, rec.vm.tgid)->name, rec.vm.name,
-				       sizeof(rec.vm.name));
+			on_name(r, &rec);
 			break;
 		case REC_MEMORY:
 			if (is_wanted(r, rec.memory.tgid))
@@ -392,7 +432,7 @@ static void print_report_vm(const struct report_vm *vm, __u64 ns)
 {
 	int i;
 
-	print_vm_stats(fmt("%s (%u)", vm->name, vm->tgid), &vm->stats, ns);
+	print_vm_stats(fmt("%s (%u)", vm->name, vm->tgid), &vm->stats, ns, false);
 	printf("faults and zeroing\n");
 	for (i = 0; i < NR_FAULTS; i++)
 		print_times(fmt("fault, %s", fault_names[i]), &vm->faults[i], "");
@@ -433,8 +473,7 @@ static void print_text(const struct report *r)
 		print_report_vm(r->vms[i], r->end - r->start + 1);
 	if (r->nr_worst)
 		print_worst(r);
-	printf("lost: %llu events dropped, %llu of VMs too many, %llu of threads\n",
-	       r->losses.dropped, r->losses.vms_full, r->losses.threads_full);
+	puts(report_losses(r));
 }
 
 /* ---- For Perfetto, and whatever reads Chrome's traces ---- */
@@ -481,14 +520,14 @@ static int print_perfetto(const struct report *r)
 		return -1;
 	printf("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
 	while (rec_read(&file, &rec)) {
-		if (rec.type == REC_VM)
+		if (rec.type == REC_VM && is_named(&rec))
 			print_process(&first, &rec);
 		else if (rec.type == EV_CONVERSION && is_sane(&rec.event) &&
 			 is_wanted(r, rec.event.tgid))
 			print_slices(&first, &rec.event, r->start);
 	}
 	rec_close(&file);
-	printf("\n]}\n");
+	printf("\n],\"otherData\":{\"lost\":\"%s\"}}\n", report_losses(r));
 	return 0;
 }
 

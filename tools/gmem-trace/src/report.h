@@ -7,7 +7,7 @@
 #include "recfile.h"
 
 #define MAX_REPORT_VMS	64
-#define MAX_LANES	64
+#define MAX_LANES	256
 #define NR_BINS		240	/* of time */
 #define NR_WORST	20
 #define NR_HEAT_ROWS	(2 * 32)
@@ -30,7 +30,7 @@ struct report_vm {
 	struct hist zero[NR_ZEROED];
 	__u64 zero_pages[NR_ZEROED];
 	__u64 private[NR_BINS], shared[NR_BINS];	/* at the end of each bin */
-	bool has_memory[NR_BINS];
+	bool has_private[NR_BINS], has_shared[NR_BINS];
 };
 
 struct lane {
@@ -53,7 +53,7 @@ struct report {
 	__u64 records;
 	__u64 events[NR_EVENTS];
 	bool unfinished;
-	struct losses losses;
+	struct rec_losses losses;
 	struct report_vm *vms[MAX_REPORT_VMS];
 	int nr_vms;
 	__u64 other_vms;	/* events of VMs for which there is no room */
@@ -87,6 +87,7 @@ enum {
 
 extern const char *const fault_names[NR_FAULTS];
 
+const char *report_losses(const struct report *r);
 const char *report_vm_name(const struct report *r, __u32 tgid);
 int write_html(const struct report *r, FILE *f);
 int write_svg(const struct report *r, FILE *f);

@@ -380,7 +380,7 @@ static void sort_series(struct series_key *keys, struct series **values, int nr)
  * Take rows of VMs that have ended out of the kernel, where room is limited. Here it is limited as
  * well: what is too much is added to rows of "VM 0".
  */
-static void retire(const struct series_key *keys, const struct series *values, int nr)
+static void retire(const struct series_key *keys, struct series *values, int nr)
 {
 	struct series_key key;
 	int i;
@@ -388,7 +388,8 @@ static void retire(const struct series_key *keys, const struct series *values, i
 	for (i = 0; i < nr; i++) {
 		if (!vm_info(keys[i].tgid, NULL)->gone)
 			continue;
-		tracer_drop_series(&keys[i]);
+		if (tracer_take_series(&keys[i], &values[i]))
+			continue;
 		key = keys[i];
 		if (gone.nr >= MAX_GONE) {
 			if (!vm_info(key.tgid, NULL)->wanted)
@@ -456,52 +457,68 @@ static void print_report(const struct rows *now, const struct series *diff, __u6
 	fflush(stdout);
 }
 
-/* All that is counted now, in the order of the keys. */
-static void read_rows(struct rows *now)
+/*
+ * All that is counted now, in the order of the keys; and the part of it that the kernel keeps, from
+ * which the next report goes on.
+ */
+static void read_rows(struct rows *now, struct rows *kept)
 {
 	int i;
 
 	look();
 	now->nr = tracer_series(&now->keys, &now->values);
+	kept->nr = now->nr;
+	kept->keys = xalloc(kept->nr * sizeof(*kept->keys));
+	kept->values = xalloc(kept->nr * sizeof(*kept->values));
+	for (i = 0; i < kept->nr; i++) {
+		kept->keys[i] = now->keys[i];
+		kept->values[i] = now->values[i];
+	}
 	for (i = 0; i < gone.nr; i++)
 		add_row(now, &gone.keys[i], &gone.values[i]);
-	free_rows(&gone);
 	sort_series(now->keys, &now->values, now->nr);
+}
+
+/* These were told. */
+static void done_rows(struct rows *now, struct rows *kept)
+{
+	free_rows(&gone);
+	free_rows(now);
+	free_rows(&last);
+	last = *kept;
 }
 
 static void report(__u64 interval_ns)
 {
+	struct rows now, kept;
 	struct series *diff;
-	struct rows now;
 
 	if (!interval_ns) {
 		look_now_and_then();
 		return;
 	}
-	read_rows(&now);
+	read_rows(&now, &kept);
 	diff = since_last(now.keys, now.values, now.nr);
 	print_report(&now, diff, interval_ns);
 	free(diff);
-	free_rows(&last);
-	last = now;
+	done_rows(&now, &kept);
 }
 
 /* Hand each series of VMs that are wanted to @fn: all, and what came since the last time. */
 void series_since(series_fn fn)
 {
+	struct rows now, kept;
 	struct series *diff;
-	struct rows now;
 	int i;
 
-	read_rows(&now);
+	read_rows(&now, &kept);
 	diff = since_last(now.keys, now.values, now.nr);
 	for (i = 0; i < now.nr; i++) {
 		if (vm_info(now.keys[i].tgid, NULL)->wanted)
 			fn(&now.keys[i], &now.values[i], &diff[i]);
 	}
 	free(diff);
-	free_rows(&last);
-	last = now;
+	done_rows(&now, &kept);
 }
 
 static int run(const char *name, const char *what, const char *const *programs,

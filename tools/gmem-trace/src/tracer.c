@@ -64,6 +64,7 @@ static const struct tracepoint {
 	{ "kvm_gmem_policy_trip", "id tgid name policy reason", "policies that are disabled" },
 	{ "kvm_gmem_policy_decision",
 	  "id tgid name op why index nr a b fitted clamped shadow", "what policies decide" },
+	{ "kvm_gmem_pool", "node order action nr ready ns", "pools of zeroed memory" },
 };
 
 static const struct tracepoint *find_tracepoint(const char *name)
@@ -173,20 +174,26 @@ static bool matches(const char *const *patterns, const char *name)
 	return false;
 }
 
+static int fail_tracepoints(void)
+{
+	fail_hint("The kvm_gmem tracepoints come with the gmem-bpf patches; 'ls /sys/kernel/tracing/events/kvm_gmem' shows those of this kernel.");
+	return -1;
+}
+
 /* Choose programs: those that are wanted, and whose tracepoint is there. */
 static int choose_programs(const struct needs *needs)
 {
 	const struct tracepoint *tp;
 	struct bpf_program *prog;
 	const char *section;
+	bool any = false;
 	int i;
 
 	for (i = 0; needs->events[i]; i++) {
 		if (has_tracepoint(find_tracepoint(needs->events[i])))
 			continue;
 		fail(EOPNOTSUPP, "this kernel has no tracepoint %s", needs->events[i]);
-		fail_hint("The kvm_gmem tracepoints come with the gmem-bpf patches; 'ls /sys/kernel/tracing/events/kvm_gmem' shows those of this kernel.");
-		return -1;
+		return fail_tracepoints();
 	}
 
 	bpf_object__for_each_program(prog, skel->obj) {
@@ -196,11 +203,16 @@ static int choose_programs(const struct needs *needs)
 		tp = find_tracepoint(section);
 		if (tp && has_tracepoint(tp)) {
 			bpf_program__set_autoload(prog, true);
+			any |= !strncmp(section, "kvm_gmem_", strlen("kvm_gmem_"));
 			continue;
 		}
 		note_lack(tp ? tp->lack : section);
 		if (!strcmp(section, "kvm_entry"))
 			skel->rodata->see_entry = false;
+	}
+	if (!any) {
+		fail(EOPNOTSUPP, "this kernel has none of the tracepoints that tell this");
+		return fail_tracepoints();
 	}
 	if (!kvm_btf && !has_tracepoint(find_tracepoint("kvm_entry")) &&
 	    access("/dev/kvm", F_OK))
@@ -306,7 +318,11 @@ int tracer_open(const struct needs *needs, __u32 emit)
 	}
 	if (!err)
 		err = gmem_trace_bpf__attach(skel);
-	return err ? fail_load(err) : 0;
+	if (err)
+		return fail_load(err);
+	/* What libbpf says from now on is not of loading, and would pile up. */
+	libbpf_set_print(NULL);
+	return 0;
 }
 
 void tracer_close(void)
@@ -389,18 +405,24 @@ static void count_hist(struct hist *h)
 		h->count += h->bucket[i];
 }
 
-int tracer_vm(__u32 tgid, struct vm_stats *vm)
+static void count_hists(struct vm_stats *vm)
 {
-	__u32 slot;
 	int d, p;
 
-	if (bpf_map__lookup_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot, sizeof(slot), 0) ||
-	    bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0))
-		return -1;
 	for (d = 0; d < 2; d++) {
 		for (p = 0; p < NR_PHASES; p++)
 			count_hist(&vm->dir[d].phase[p]);
 	}
+}
+
+int tracer_vm(__u32 tgid, struct vm_stats *vm)
+{
+	__u32 slot;
+
+	if (bpf_map__lookup_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot, sizeof(slot), 0) ||
+	    bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0))
+		return -1;
+	count_hists(vm);
 	return 0;
 }
 
@@ -431,33 +453,29 @@ static void drop_hists(const struct cost *costs, int nr)
 	}
 }
 
-static void drop_vm_hists(__u32 slot)
-{
-	struct vm_stats *vm = xalloc(sizeof(*vm));
-	int d;
-
-	if (!bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0)) {
-		for (d = 0; d < 2; d++) {
-			drop_hists(vm->dir[d].by_size, NR_SIZES);
-			drop_hists(vm->dir[d].by_crowd, NR_CROWDS);
-		}
-	}
-	free(vm);
-}
-
-/* The VM has ended: others may have its places. */
-void tracer_drop_vm(__u32 tgid)
+/*
+ * The VM has ended: others may have its places. What it counted is handed out; its place is taken
+ * from it first, so that whatever is counted late is counted anew.
+ */
+int tracer_take_vm(__u32 tgid, struct vm_stats *vm)
 {
 	static const struct vm_stats none;
 	__u32 slot;
+	int d, err;
 
 	if (bpf_map__lookup_and_delete_elem(skel->maps.vms, &tgid, sizeof(tgid), &slot,
 					    sizeof(slot), 0))
-		return;
-	if (skel->rodata->cost_latencies)
-		drop_vm_hists(slot);
+		return -1;
+	err = bpf_map__lookup_elem(skel->maps.vm_stats, &slot, sizeof(slot), vm, sizeof(*vm), 0);
+	if (!err)
+		count_hists(vm);
+	for (d = 0; !err && d < 2; d++) {
+		drop_hists(vm->dir[d].by_size, NR_SIZES);
+		drop_hists(vm->dir[d].by_crowd, NR_CROWDS);
+	}
 	bpf_map__update_elem(skel->maps.vm_stats, &slot, sizeof(slot), &none, sizeof(none), 0);
 	give(skel->maps.free_slots, slot);
+	return err;
 }
 
 int tracer_series(struct series_key **keys, struct series **values)
@@ -469,9 +487,15 @@ int tracer_series(struct series_key **keys, struct series **values)
 	return nr;
 }
 
-int tracer_drop_series(const struct series_key *key)
+/* Read it and take it out, at once: nothing is counted in between. */
+int tracer_take_series(const struct series_key *key, struct series *value)
 {
-	return bpf_map__delete_elem(skel->maps.series, key, sizeof(*key), 0);
+	int err = bpf_map__lookup_and_delete_elem(skel->maps.series, key, sizeof(*key), value,
+						  sizeof(*value), 0);
+
+	if (!err)
+		count_hist(&value->ns);
+	return err;
 }
 
 int tracer_decisions(struct decision_key **keys, struct decisions **values)
@@ -479,7 +503,8 @@ int tracer_decisions(struct decision_key **keys, struct decisions **values)
 	return read_map(skel->maps.decisions, (void **)keys, (void **)values);
 }
 
-int tracer_drop_decisions(const struct decision_key *key)
+int tracer_take_decisions(const struct decision_key *key, struct decisions *value)
 {
-	return bpf_map__delete_elem(skel->maps.decisions, key, sizeof(*key), 0);
+	return bpf_map__lookup_and_delete_elem(skel->maps.decisions, key, sizeof(*key), value,
+					       sizeof(*value), 0);
 }

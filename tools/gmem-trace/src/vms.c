@@ -136,6 +136,13 @@ static void find_out(struct vm_info *vm, const char *comm)
 	vm->wanted = is_wanted(vm);
 }
 
+static void read_info(struct vm_info *vm, __u32 tgid, const char *comm)
+{
+	memset(vm, 0, sizeof(*vm));
+	vm->tgid = tgid;
+	find_out(vm, comm);
+}
+
 static struct vm_info *find_info(__u32 tgid)
 {
 	int i;
@@ -174,20 +181,22 @@ const struct vm_info *vm_info(__u32 tgid, const char *comm)
 		return vm;
 	}
 	vm = new_info();
-	memset(vm, 0, sizeof(*vm));
-	vm->tgid = tgid;
-	find_out(vm, comm);
+	read_info(vm, tgid, comm);
 	return vm;
 }
 
-/* Which of them have ended? */
+/* Which of them have ended? Another process may have the id of one by now. */
 void vms_refresh(void)
 {
 	int i;
 
 	for (i = 0; i < nr_infos; i++) {
-		if (infos[i].tgid && kill(infos[i].tgid, 0) && errno == ESRCH)
+		if (!infos[i].tgid)
+			continue;
+		if (kill(infos[i].tgid, 0) && errno == ESRCH)
 			infos[i].gone = true;
+		else if (infos[i].gone)
+			read_info(&infos[i], infos[i].tgid, NULL);
 	}
 }
 

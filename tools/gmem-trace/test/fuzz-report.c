@@ -66,7 +66,7 @@ static void write_sample(const char *path)
 	rec.memory.private = 1 << 20;
 	rec.memory.shared = 1 << 18;
 	rec_write(&r, &rec);
-	rec = (struct rec) { .type = REC_LOSSES, .losses = { .dropped = 3 } };
+	rec = (struct rec) { .type = REC_LOSSES, .losses = { .kernel.dropped = 3 } };
 	rec_write(&r, &rec);
 	if (rec_finish(&r))
 		exit(1);

@@ -104,10 +104,14 @@ int __wrap_tracer_vm(__u32 tgid, struct vm_stats *vm)
 	return 0;
 }
 
-void __wrap_tracer_drop_vm(__u32 tgid);
-void __wrap_tracer_drop_vm(__u32 tgid)
+int __wrap_tracer_take_vm(__u32 tgid, struct vm_stats *vm);
+int __wrap_tracer_take_vm(__u32 tgid, struct vm_stats *vm)
 {
-	memset(&sim_of(tgid)->stats, 0, sizeof(struct vm_stats));
+	int err = __wrap_tracer_vm(tgid, vm);
+
+	if (!err)
+		memset(&sim_of(tgid)->stats, 0, sizeof(struct vm_stats));
+	return err;
 }
 
 int __wrap_tracer_series(struct series_key **keys, struct series **values);
@@ -128,11 +132,12 @@ int __wrap_tracer_series(struct series_key **keys, struct series **values)
 	return nr;
 }
 
-int __wrap_tracer_drop_series(const struct series_key *key);
-int __wrap_tracer_drop_series(const struct series_key *key)
+int __wrap_tracer_take_series(const struct series_key *key, struct series *value);
+int __wrap_tracer_take_series(const struct series_key *key, struct series *value)
 {
 	struct sim *s = sim_of(key->tgid);
 
+	*value = s->fault;
 	memset(&s->fault, 0, sizeof(s->fault));
 	s->has_fault = false;
 	return 0;
@@ -156,11 +161,12 @@ int __wrap_tracer_decisions(struct decision_key **keys, struct decisions **value
 	return nr;
 }
 
-int __wrap_tracer_drop_decisions(const struct decision_key *key);
-int __wrap_tracer_drop_decisions(const struct decision_key *key)
+int __wrap_tracer_take_decisions(const struct decision_key *key, struct decisions *value);
+int __wrap_tracer_take_decisions(const struct decision_key *key, struct decisions *value)
 {
 	struct sim *s = sim_of(key->tgid);
 
+	*value = s->decided;
 	memset(&s->decided, 0, sizeof(s->decided));
 	s->has_decided = false;
 	return 0;
