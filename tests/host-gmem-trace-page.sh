@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
 # The page of gmem-trace report in a browser: it is whole, every drawing has its data, and the console is empty.
-# A picture of it is left in build/logs.
+# Pictures of it are left in build/logs: light, dark, and on a phone, where it is no wider than the screen.
 set -euo pipefail
 . "$(dirname "$0")/../scripts/lib.sh"
 cd "$TOP"
@@ -37,5 +37,33 @@ for id in phases timeline latency faults zeroing memory; do
 	[ "$shapes" -ge 5 ] || die "the drawing '$id' has $shapes shapes"
 done
 [ "$(grep -c '</html>' "$tmp/dom")" = 1 ] || die "the page is not whole"
-browser --window-size=1100,1800 --hide-scrollbars --screenshot="$BUILD/logs/gmem-trace-page.png"
-[ -s "$BUILD/logs/gmem-trace-page.png" ] || die "no picture"
+# picture NAME ARG...
+picture() {
+	local png=$BUILD/logs/gmem-trace-page$1.png
+	shift
+	rm -f "$png"
+	browser --hide-scrollbars --screenshot="$png" "$@"
+	[ -s "$png" ] || die "no picture: $png"
+}
+dark=--blink-settings=preferredColorScheme=0
+picture '' --window-size=1100,1800
+picture -dark --window-size=1100,1800 $dark
+picture -phone --window-size=390,1800
+if cmp -s "$BUILD/logs/gmem-trace-page.png" "$BUILD/logs/gmem-trace-page-dark.png"; then die "dark is as light"; fi
+
+# What the page is like there is told by a script, in a frame as wide as a phone: windows are not that narrow
+cat >"$tmp/phone.html" <<'END'
+<!DOCTYPE html><title></title><iframe id="f" src="page.html" width="390" height="800"></iframe><script>
+onload = () => {
+	const root = document.getElementById('f').contentDocument.documentElement;
+	document.title = `wide ${root.scrollWidth} dark ${getComputedStyle(root).getPropertyValue('--bg').trim()}`;
+}</script>
+END
+told() { # ARG...
+	timeout 120 chromium --headless --no-sandbox --disable-gpu --user-data-dir="$tmp/profile" --allow-file-access-from-files \
+		--dump-dom "$@" "file://$tmp/phone.html" 2>/dev/null | sed -n 's/.*<title>\(wide [0-9]* dark [^<]*\)<.*/\1/p'
+}
+light=$(told)
+[[ $light =~ ^wide\ ([0-9]+)\ dark\ . ]] || die "the page in a frame tells nothing: $light"
+[ "${BASH_REMATCH[1]}" -le 390 ] || die "on a phone, the page is ${BASH_REMATCH[1]} wide"
+[ "$(told $dark)" != "$light" ] || die "the background is the same in the dark: $light"

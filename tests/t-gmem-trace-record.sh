@@ -49,6 +49,40 @@ gmem-trace report --svg "$TMP/a.gmt" >"$TMP/svg"
 assert_eq "$(grep -cE '^<svg xmlns=|^</svg>' "$TMP/svg")" 2 'the drawing'
 gmem-trace report --output - "$TMP/a.gmt" | cmp - "$TMP/a.gmt.html"
 
+note 'names, and policies'
+trace_start record "$TMP/d.gmt"
+mkfifo "$TMP/named.in"
+(
+	close_vms
+	exec -a --id=wéb-1 "$SELFTESTS/gmem_vm" <"$TMP/named.in" >"$TMP/named" 2>&1
+) &
+named=$!
+cleanup "kill -9 $named 2>/dev/null; wait $named 2>/dev/null"
+exec {in}>"$TMP/named.in"
+echo 'create 2M; bind 1 4G 0 2M; convert private 4G 1M' >&"$in"
+wait_for 30 grep -q 'ok convert' "$TMP/named"
+vm_new o
+vm o 'create 2M; bind 1 4G 0 2M; convert private 4G 1M'
+load count
+unload count
+sleep 2 # memory is looked at
+vm_end o
+exec {in}>&-
+wait "$named" || :
+kill -INT "$TRACER"
+wait "$TRACER" || die "record ended with $?: $(cat "$TMP/trace.err")"
+output=$(gmem-trace report --text "$TMP/d.gmt")
+assert_match "$output" "VM wéb-1 \\($named\\): 1 conversions" 'a name that is not ASCII'
+assert_eq "$(grep -c '^VM ' <<<"$output")" 2 "VMs, of which whoever loads a policy is none: $output"
+assert_no_match "$output" 'not answered|; [0-9]+ now' 'what a recording does not know'
+assert_eq "$(gmem-trace report --text --vm 'w*' "$TMP/d.gmt" | sed -n 's/^VM \([^ ]*\) .*/\1/p')" wéb-1 'VMs that are asked for'
+gmem-trace report --vm 'w*' --output - "$TMP/d.gmt" >"$TMP/page"
+assert_ge "$(grep -c '>wéb-1 ' "$TMP/page")" 2 'the name in the page'
+assert_no_match "$(cat "$TMP/page")" 'gmem_vm|gmem-policy' 'others'
+gmem-trace report --perfetto --vm 'w*' "$TMP/d.gmt" >"$TMP/perfetto"
+assert_eq "$(jq -c '[.traceEvents[] | select(.ph == "M") | .args.name]' "$TMP/perfetto")" '["wéb-1"]' 'processes of the trace'
+assert_match "$(jq -r .otherData.lost "$TMP/perfetto")" '^lost: 0 events dropped' 'what the trace lost'
+
 note unfinished
 size=$(stat -c %s "$TMP/a.gmt")
 cp "$TMP/a.gmt" "$TMP/b.gmt"

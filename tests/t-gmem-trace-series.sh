@@ -33,6 +33,7 @@ trace_stop
 assert_no_losses
 for pid in $PIDS; do
 	n=$(did "$pid" .allocations)
+	assert_eq "$(of "$pid" '[.zeroed[] | .bytes_per_second > 0] | all')" true "rate of VM $pid"
 	assert_eq "$(of "$pid" '[.zeroed[] | [.when, .count, .pages, (.latency.sum_ns > 0)]] | tostring')" "[[\"first_use\",$n,$n,true]]" \
 		"zeroing of VM $pid"
 done

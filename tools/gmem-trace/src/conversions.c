@@ -399,42 +399,52 @@ void conversions_look(void)
 	}
 }
 
-/* Hand each VM that is wanted to @fn: all that it did, and what it did since the last time. */
+static void tell(vm_fn fn, __u32 tgid, const struct vm_stats *all)
+{
+	const struct vm_stats *earlier = find_vm(&last, tgid);
+	struct vm_stats *since;
+
+	if (!vm_info(tgid, all->comm)->wanted)
+		return;
+	since = xalloc(sizeof(*since));
+	*since = *all;
+	if (earlier)
+		subtract(since, earlier);
+	fn(tgid, all, since);
+	free(since);
+}
+
+/*
+ * Hand each VM that is wanted to @fn: all that it did, and what it did since the last time. One that
+ * has ended comes before what the kernel has counted of it since, which is counted anew.
+ */
 void conversions_since(vm_fn fn)
 {
 	struct vm_stats *vm = xalloc(sizeof(*vm)), *earlier;
-	struct snapshot now = {};
 	__u32 *tgids;
 	int i, nr;
 
 	conversions_look();
-	nr = tracer_vm_list(&tgids);
-	for (i = 0; i < nr; i++) {
-		if (!tracer_vm(tgids[i], vm))
-			append(&now, tgids[i], vm);
-	}
-	free(tgids);
-	for (i = 0; i < gone.nr; i++)
-		append(&now, gone.tgids[i], &gone.vms[i]);
-
-	for (i = 0; i < now.nr; i++) {
-		*vm = now.vms[i];
-		if (!vm_info(now.tgids[i], vm->comm)->wanted)
-			continue;
-		earlier = find_vm(&last, now.tgids[i]);
-		if (earlier)
-			subtract(vm, earlier);
-		fn(now.tgids[i], &now.vms[i], vm);
-	}
-	free(vm);
-
-	free_snapshot(&last);
 	for (i = 0; i < gone.nr; i++) {
-		forget_vm(&now, gone.tgids[i]);
+		tell(fn, gone.tgids[i], &gone.vms[i]);
+		forget_vm(&last, gone.tgids[i]);
 		vms_forget(gone.tgids[i]);
 	}
 	free_snapshot(&gone);
-	last = now;
+
+	nr = tracer_vm_list(&tgids);
+	for (i = 0; i < nr; i++) {
+		if (tracer_vm(tgids[i], vm))
+			continue;
+		tell(fn, tgids[i], vm);
+		earlier = find_vm(&last, tgids[i]);
+		if (earlier)
+			*earlier = *vm;
+		else
+			append(&last, tgids[i], vm);
+	}
+	free(tgids);
+	free(vm);
 }
 
 /* The report that is made now: its VMs, and its interval. */

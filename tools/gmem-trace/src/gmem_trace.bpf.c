@@ -12,6 +12,7 @@
  *   convert_end	the same thread: keep what is known with the vCPU that asked
  *   punch_hole etc.	the same thread: add its time to that conversion
  *   kvm_entry		vCPU thread: the conversion is whole; count it
+ *   sched_process_exit	vCPU thread: it waits no more
  *   fault		vCPU thread: the first fault on what became private
  *
  * State is kept with threads (task storage): a vCPU that waits for a conversion is in user space,
@@ -552,6 +553,25 @@ int BPF_PROG(conv_entry)
 
 	if (t && t->ask.since)
 		vcpu_back(t, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* A thread that asked and dies waits no more. */
+SEC("?tp_btf/sched_process_exit")
+int BPF_PROG(conv_died)
+{
+	struct thread *t = thread_get(0);
+	struct vm_stats *vm;
+
+	if (!t || !t->ask.since)
+		return 0;
+	vm = vm_of(t, t->ask.tgid);
+	if (vm) {
+		if (!t->ask.answered)
+			add(&vm->unanswered, 1);
+		__sync_fetch_and_sub(&vm->converting, 1);
+	}
+	t->ask.since = 0;
 	return 0;
 }
 

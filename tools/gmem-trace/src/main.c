@@ -335,7 +335,7 @@ static int take_option(int c)
 		opt.textfile = optarg;
 		break;
 	case OPT_MAX_VMS:
-		return take_number("--max-vms", optarg, MAX_VMS, &opt.max_vms,
+		return take_number("--max-vms", optarg, MAX_LABELS - 1, &opt.max_vms,
 				   "a number from 1 to 512");
 	}
 	return 0;

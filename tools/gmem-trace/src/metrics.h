@@ -131,7 +131,7 @@ struct labelled_policy {
 	const struct policy_counts *counts;
 };
 
-#define MAX_LABELS	(MAX_VMS + 1)
+#define MAX_LABELS	513	/* "other" is one */
 #define MAX_POLICIES	65
 
 /* All that is exported, as of now. What it points to is valid until metrics are looked at again. */

@@ -143,7 +143,7 @@ static void count_cost(struct cost *c, const struct event *e)
 	c->wait_ns += e->v[CV_PHASE + PHASE_WAIT];
 }
 
-/* Phases that conversions have that nobody asked for, and the total */
+/* Phases that all conversions have, and the total */
 static bool is_ioctl(int phase)
 {
 	return phase == PHASE_WAIT || phase == PHASE_ZAP || phase == PHASE_STORE ||
@@ -170,7 +170,8 @@ static void count_conversion(struct report_vm *vm, const struct event *e)
 	}
 	for (p = 0; p <= PHASE_TOTAL; p++) {
 		ns = e->v[CV_PHASE + p];
-		if (ns || (p != PHASE_PUNCH && p != PHASE_EXIT && (asked || is_ioctl(p))))
+		if (ns || (p != PHASE_PUNCH && p != PHASE_EXIT && p != PHASE_BACK &&
+			   (asked || is_ioctl(p))))
 			hist_add_value(&dir->phase[p], ns);
 	}
 	for (pages = e->v[CV_NR]; pages > 1 && size < NR_SIZES - 1; pages >>= 1)

@@ -145,6 +145,9 @@ static int draw_head(const struct top *top)
 	put_line(y++, fmt("these VMs: %llu conversions, %llu unasked, %llu partial; %llu requests unanswered",
 			  all, unasked, partial, unanswered));
 	put_line(y++, losses_text());
+	if (vms_unknown())
+		put_line(y++, fmt("not shown: %llu VMs that ended before it was known who they are",
+				  vms_unknown()));
 	if (tracer_lacks(0))
 		put_line(y++, fmt("this kernel does not tell: %s%s", tracer_lacks(0),
 				  tracer_lacks(1) ? ", and more (h)" : ""));

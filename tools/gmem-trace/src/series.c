@@ -242,12 +242,20 @@ static void print_head(const struct table *t)
 	for (c = t->columns; c->head; c++)
 		printf(" %-*s", c->width, c->head);
 	if (t->pages)
-		printf(" %8s %9s %8s %8s %8s\n", "count", "memory", "p50", "p99", "per page");
+		printf(" %8s %9s %11s %8s %8s %8s\n", "count", "memory", "rate", "p50", "p99",
+		       "per page");
 	else
 		printf(" %8s %8s %8s %8s %8s\n", "count", "p50", "p90", "p99", "max");
 }
 
-static void print_row(const struct table *t, const struct series_key *key, const struct series *s)
+/* Bytes each second */
+static double rate_of(const struct series *s, __u64 interval_ns)
+{
+	return s->pages * PAGE_BYTES * 1e9 / interval_ns;
+}
+
+static void print_row(const struct table *t, const struct series_key *key, const struct series *s,
+		      __u64 interval_ns)
 {
 	const struct hist *h = &s->ns;
 	const struct column *c;
@@ -256,7 +264,8 @@ static void print_row(const struct table *t, const struct series_key *key, const
 	for (c = t->columns; c->head; c++)
 		printf(" %-*s", c->width, c->text(key));
 	if (t->pages)
-		printf(" %8llu %9s %8s %8s %8s\n", h->count, fmt_size(s->pages * PAGE_BYTES),
+		printf(" %8llu %9s %9s/s %8s %8s %8s\n", h->count,
+		       fmt_size(s->pages * PAGE_BYTES), fmt_size(rate_of(s, interval_ns)),
 		       fmt_ns(hist_percentile(h, 500)), fmt_ns(hist_percentile(h, 990)),
 		       s->pages ? fmt_ns(h->sum / s->pages) : "-");
 	else
@@ -277,6 +286,7 @@ static json_object *row_json(const struct table *t, const struct series_key *key
 	json_real(o, "per_second", s->ns.count * 1e9 / interval_ns);
 	json_num(o, "pages", s->pages);
 	json_num(o, "bytes", s->pages * PAGE_BYTES);
+	json_real(o, "bytes_per_second", rate_of(s, interval_ns));
 	json_object_object_add(o, "latency", hist_json(&s->ns));
 	return o;
 }
@@ -301,7 +311,7 @@ static void report_table(const struct table *t, __u32 tgid, const struct series_
 			print_head(t);
 		}
 		headed = true;
-		print_row(t, &keys[i], &values[i]);
+		print_row(t, &keys[i], &values[i], interval_ns);
 	}
 	if (opt.json)
 		json_object_object_add(out, t->title, rows);
@@ -504,21 +514,35 @@ static void report(__u64 interval_ns)
 	done_rows(&now, &kept);
 }
 
-/* Hand each series of VMs that are wanted to @fn: all, and what came since the last time. */
-void series_since(series_fn fn)
+static void tell_rows(const struct rows *rows, series_fn fn)
 {
-	struct rows now, kept;
 	struct series *diff;
 	int i;
 
-	read_rows(&now, &kept);
-	diff = since_last(now.keys, now.values, now.nr);
-	for (i = 0; i < now.nr; i++) {
-		if (vm_info(now.keys[i].tgid, NULL)->wanted)
-			fn(&now.keys[i], &now.values[i], &diff[i]);
+	for (i = 0; i < rows->nr; i++) {
+		if (!vm_info(rows->keys[i].tgid, NULL)->wanted)
+			continue;
+		diff = since_last(&rows->keys[i], &rows->values[i], 1);
+		fn(&rows->keys[i], &rows->values[i], diff);
+		free(diff);
 	}
-	free(diff);
-	done_rows(&now, &kept);
+}
+
+/*
+ * Hand each series of VMs that are wanted to @fn: all, and what came since the last time. That of a
+ * VM that has ended may come twice, each time with another part of it.
+ */
+void series_since(series_fn fn)
+{
+	struct rows now;
+
+	look();
+	now.nr = tracer_series(&now.keys, &now.values);
+	tell_rows(&now, fn);
+	tell_rows(&gone, fn);
+	free_rows(&gone);
+	free_rows(&last);
+	last = now;
 }
 
 static int run(const char *name, const char *what, const char *const *programs,

@@ -24,7 +24,7 @@ static int nr_lacks;
 
 /*
  * The tracepoints, their arguments, which programs take by position, and what is missing without
- * them. Of KVM's own, programs use none.
+ * them. Of those that are not kvm_gmem's, programs use none.
  */
 static const struct tracepoint {
 	const char *name;
@@ -33,6 +33,7 @@ static const struct tracepoint {
 } tracepoints[] = {
 	{ "kvm_exit", "", "how long KVM takes to leave to the VMM (the phase 'exit')" },
 	{ "kvm_entry", "", "the way back into the guest, and requests that nobody answered" },
+	{ "sched_process_exit", "", "vCPUs that die while they wait for a conversion" },
 	{ "kvm_gmem_create", "id tgid size flags", "files that are created" },
 	{ "kvm_gmem_release", "id tgid", "files that are closed" },
 	{ "kvm_gmem_bind", "id tgid slot gfn index nr", "memslots that are bound" },
