@@ -215,6 +215,22 @@ type_line 'stty -g >after'
 wait_for 10 test -s after
 assert_eq "$(state | cut -c1)" 0 'the alternate screen is off'
 
+note 'what it costs'
+top 0.5
+is_up
+work -v 32 -c 1 -n 4
+sleep 2
+pid=$(top_pid)
+# The process, and its maps in the kernel
+rss=$(awk '/^VmHWM/ { print $2 }' "/proc/$pid/status")
+maps=$(bpftool -j map | jq --argjson pid "$pid" '[.[] | select(.pids // [] | map(.pid) | index($pid)) | .bytes_memlock] | add')
+note "32 VMs: $rss KiB, and $((maps / 1024)) KiB of maps"
+assert_ge "$maps" 1000000 'bytes of its maps'
+# With as many VMs as it traces, at three ranges and three crowds each way, and four kinds of faults
+assert_le "$((rss * 1024 + maps + (256 - 32) * (48 + 4 * 2 * 2 + 12 * 2) * K))" $((64 * M)) 'memory of top'
+keys -l q
+gone
+
 note 'where there is no terminal'
 assert_fails 1 gmem-trace top
 assert_match "$output" 'top needs a terminal.*gmem-trace conversions 1'
