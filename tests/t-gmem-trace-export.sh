@@ -229,6 +229,13 @@ assert_eq "$(value "$TMP/now" gmem_memory_private_bytes)" $((64 * K)) 'private m
 assert_eq "$(of_vm "$TMP/now" "$label" processes)" 1 'it lives'
 vm_end a
 wait_for 30 seen 0 0
+load prezero --set large=false --set pool_large_mb=0 --set pool_small_mb=32 --set pool_low_percent=5
+wait_for 60 pools_are "$FULL"
+pooled() { scrape "$TMP/now" && [ "$(total "$TMP/now" gmem_pool_ready_bytes)" = "$(js '[.pools[].ready] | add')" ]; }
+wait_for 30 pooled
+assert_ge "$(total "$TMP/now" gmem_pool_ready_bytes)" $((32 * M)) 'memory in pools'
+assert_eq "$(total "$TMP/now" gmem_pool_dirty_bytes)" 0 'memory in pools that is to be zeroed'
+unload prezero
 
 note policies
 load count

@@ -415,8 +415,8 @@ static void tell(vm_fn fn, __u32 tgid, const struct vm_stats *all)
 }
 
 /*
- * Hand each VM that is wanted to @fn: all that it did, and what it did since the last time. One that
- * has ended comes before what the kernel has counted of it since, which is counted anew.
+ * Hand each VM that is wanted to @fn: all that it did, and what it did since the last time. One
+ * that has ended comes before what the kernel has counted of it since, which is counted anew.
  */
 void conversions_since(vm_fn fn)
 {

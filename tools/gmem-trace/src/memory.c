@@ -72,8 +72,8 @@ static int read_iter(int iter, void **recs, size_t size)
 static int read_slots(__u32 pid, __u32 fd, struct mem_slot **slots)
 {
 	union bpf_iter_link_info info = { .task.tid = pid };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts,
-		.link_info = &info, .link_info_len = sizeof(info));
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
+		    .link_info_len = sizeof(info));
 	struct bpf_link *link;
 	int nr;
 

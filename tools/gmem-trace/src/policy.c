@@ -12,24 +12,38 @@
 
 #include "gmem-trace.h"
 
-static struct {
+struct rows {
 	struct decision_key *keys;
 	struct decisions *values;
 	int nr;
-} last;
+};
 
-/* Of VMs that have ended; the kernel has limited room. */
-static struct {
-	struct decision_key *keys;
-	struct decisions *values;
-	int nr;
-} ended;
+/* What was told already; and that of VMs that have ended, for which the kernel has no more room. */
+static struct rows last, ended;
 
-/* A VM that ends comes out of the kernel's map, and what was told of it with it. */
+static struct decisions *find_row(const struct rows *rows, const struct decision_key *key)
+{
+	int i;
+
+	for (i = 0; i < rows->nr; i++) {
+		if (!memcmp(&rows->keys[i], key, sizeof(*key)))
+			return &rows->values[i];
+	}
+	return NULL;
+}
+
 static void retire(const struct decision_key *key, struct decisions *d)
 {
+	struct decisions *row = find_row(&ended, key);
+
 	if (tracer_take_decisions(key, d))
 		return;
+	if (row) {
+		row->count += d->count;
+		row->fitted += d->fitted;
+		row->clamped += d->clamped;
+		return;
+	}
 	ended.keys = realloc(ended.keys, (ended.nr + 1) * sizeof(*ended.keys));
 	ended.values = realloc(ended.values, (ended.nr + 1) * sizeof(*ended.values));
 	if (!ended.keys || !ended.values)
@@ -38,15 +52,19 @@ static void retire(const struct decision_key *key, struct decisions *d)
 	ended.values[ended.nr++] = *d;
 }
 
-static const struct decisions *find_last(const struct decision_key *key)
+
+/* What is counted of them since is counted anew. */
+static void forget_ended(void)
 {
+	struct decisions *told;
 	int i;
 
-	for (i = 0; i < last.nr; i++) {
-		if (!memcmp(&last.keys[i], key, sizeof(*key)))
-			return &last.values[i];
+	for (i = 0; i < ended.nr; i++) {
+		told = find_row(&last, &ended.keys[i]);
+		if (told)
+			memset(told, 0, sizeof(*told));
 	}
-	return NULL;
+	ended.nr = 0;
 }
 
 static void report_decision(const struct decision_key *key, const struct decisions *d,
@@ -87,7 +105,7 @@ static void report_decisions(const struct decision_key *keys, const struct decis
 		if (!vm_info(keys[i].tgid, NULL)->wanted)
 			continue;
 		d = values[i];
-		earlier = find_last(&keys[i]);
+		earlier = find_row(&last, &keys[i]);
 		if (earlier) {
 			d.count -= earlier->count;
 			d.fitted -= earlier->fitted;
@@ -207,9 +225,9 @@ static void report(__u64 interval_ns)
 		print_time();
 	}
 	headed = false;
-	report_decisions(keys, values, nr, rows, &headed);
 	report_decisions(ended.keys, ended.values, ended.nr, rows, &headed);
-	ended.nr = 0;
+	forget_ended();
+	report_decisions(keys, values, nr, rows, &headed);
 	report_costs(costs);
 	free(last.keys);
 	free(last.values);

@@ -534,13 +534,21 @@ static void tell_rows(const struct rows *rows, series_fn fn)
  */
 void series_since(series_fn fn)
 {
+	struct series *told;
 	struct rows now;
+	int i;
 
 	look();
 	now.nr = tracer_series(&now.keys, &now.values);
-	tell_rows(&now, fn);
 	tell_rows(&gone, fn);
+	/* What is counted of those since is counted anew. */
+	for (i = 0; i < gone.nr; i++) {
+		told = find_row(&last, &gone.keys[i]);
+		if (told)
+			memset(told, 0, sizeof(*told));
+	}
 	free_rows(&gone);
+	tell_rows(&now, fn);
 	free_rows(&last);
 	last = now;
 }
