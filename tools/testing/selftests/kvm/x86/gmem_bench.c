@@ -12,10 +12,17 @@
  *			follows from it: at most 64 at a time, of 4K to 256K, in 16M of a VM of
  *			256M that has touched all its memory
  *	bounce_fixed	the same, of 64 buffers that never move
+ *	create		files and VMs, which come and go
+ *	sizes		from 4M to 1G: populating, faults, conversions, punching and freeing, to
+ *			show how costs grow
+ *	parallel	conversions by several vCPUs of a VM, and by several VMs, a thread for each:
+ *			what all of them execute, and how much of it not before slots_lock
+ *	policy		gmem-policy load, replace and unload, with 1 and with 100 VMs
+ *	pool		the filling of pools, 256M of 4K and of 2M
  *
- * One KVM_X86_SW_PROTECTED_VM with one vCPU. It is meant for a machine whose clock counts
- * instructions (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the numbers are
- * nanoseconds, with their noise.
+ * A KVM_X86_SW_PROTECTED_VM with one vCPU, where nothing else is said. It is meant for a machine
+ * whose clock counts instructions (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the
+ * numbers are nanoseconds, with their noise.
  *
  * A round of pages makes a new file, binds it, goes through all steps once unmeasured, so that
  * stage-2 page tables, slabs and caches are there, and then through them again, measured. The first
@@ -28,14 +35,19 @@
  * taken one behind the other, as gmem_workload does; those of bounce_fixed never move, and are
  * taken and given back at random.
  */
+#include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <linux/falloc.h>
 #include <linux/sizes.h>
@@ -52,6 +64,49 @@
 #define BOUNCE_POOL	SZ_16M
 #define BOUNCE_BUFFERS	64
 #define BOUNCE_SLOT	(BOUNCE_POOL / BOUNCE_BUFFERS)
+#define CREATE_FILES	64
+#define CREATE_VMS	8
+#define MANY_VMS	100	/* that have policies loaded, replaced and unloaded */
+#define POOL_MB		256
+#define __STR(x)	#x
+#define STR(x)		__STR(x)
+#define PARALLEL_AREA	SZ_2M
+#define PARALLEL_LOOPS	8	/* of each thread, each of two conversions */
+
+static const struct {
+	const char *name;
+	u64 bytes;
+} sizes[] = {
+	{ "4m", SZ_4M }, { "16m", SZ_16M }, { "64m", SZ_64M }, { "256m", SZ_256M },
+	{ "1g", SZ_1G },
+};
+
+/* What is done to each size, in this order */
+static const struct {
+	const char *name;
+	const char *what;
+} size_ops[] = {
+	{ "grow_touch", "first access by the guest" },
+	{ "grow_punch", "punch it out" },
+	{ "grow_fallocate", "populate by fallocate()" },
+	{ "grow_pre_fault", "KVM_PRE_FAULT_MEMORY of it" },
+	{ "grow_shared", "convert it to shared" },
+	{ "grow_private", "and back" },
+	{ "grow_close", "close the file" },
+};
+
+static const struct {
+	const char *name;
+	int vms;
+	int vcpus;		/* of each */
+} crowds[] = {
+	{ "vcpus_1", 1, 1 }, { "vcpus_2", 1, 2 }, { "vcpus_4", 1, 4 }, { "vcpus_8", 1, 8 },
+	{ "vms_8", 8, 1 }, { "vms_32", 32, 1 },
+};
+
+#define SIZES		ARRAY_SIZE(sizes)
+#define SIZE_OPS	ARRAY_SIZE(size_ops)
+#define CROWDS		ARRAY_SIZE(crowds)
 
 enum step {
 	STEP_SET_PRIVATE,
@@ -68,6 +123,15 @@ enum step {
 	STEP_CREATE,
 	STEP_CLOSE,
 	STEP_CLEAR,
+	STEP_COPY,
+	STEP_TO_SHARED_4K,
+	STEP_TO_PRIVATE_4K,
+	STEP_TO_SHARED_64K,
+	STEP_TO_PRIVATE_64K,
+	STEP_TO_SHARED_2M,
+	STEP_TO_PRIVATE_2M,
+	STEP_TO_SHARED_64M,
+	STEP_TO_PRIVATE_64M,
 	STEP_CONVERT_4K,
 	STEP_CONVERT_64M,
 	STEP_CONVERT_1G,
@@ -77,13 +141,30 @@ enum step {
 	STEP_FILL_TOUCH,
 	STEP_FILL_RETOUCH,
 	STEP_FILL_CLOSE,
-	STEPS,
+	STEP_FILL_BACKGROUND,
+	STEP_FILE_CREATE,
+	STEP_FILE_CLOSE,
+	STEP_VM_CREATE,
+	STEP_VM_DESTROY,
+	STEP_LOAD_1,
+	STEP_REPLACE_1,
+	STEP_UNLOAD_1,
+	STEP_LOAD_100,
+	STEP_REPLACE_100,
+	STEP_UNLOAD_100,
+	STEP_POOL_4K,
+	STEP_POOL_2M,
+	NAMED_STEPS,
+	STEP_SIZES = NAMED_STEPS,			/* SIZES of each of size_ops */
+	STEP_CROWDS = STEP_SIZES + SIZES * SIZE_OPS,	/* for each, all and what slots_lock has */
+	STEPS = STEP_CROWDS + 2 * CROWDS,
 };
 
 static const struct {
 	const char *name;
 	const char *what;
-} steps[STEPS] = {
+	bool each;		/* else of a 4K page */
+} steps[NAMED_STEPS] = {
 	[STEP_SET_PRIVATE] = {
 		"set_private", "convert to private, nothing allocated",
 	},
@@ -118,7 +199,7 @@ static const struct {
 		"set_private_each", "convert a range to private page by page",
 	},
 	[STEP_CREATE] = {
-		"create", "KVM_CREATE_GUEST_MEMFD, per file",
+		"create", "KVM_CREATE_GUEST_MEMFD, per file", true,
 	},
 	[STEP_CLOSE] = {
 		"close", "close the file: unmap and free",
@@ -126,20 +207,48 @@ static const struct {
 	[STEP_CLEAR] = {
 		"clear", "write zeroes to a page that is in memory (rep stosq)",
 	},
+	[STEP_COPY] = {
+		"copy", "copy a page that is in memory to another (rep movsq)",
+	},
+	[STEP_TO_SHARED_4K] = {
+		"to_shared_4k", "convert 4K that the guest has mapped to shared", true
+	},
+	[STEP_TO_PRIVATE_4K] = {
+		"to_private_4k", "and back", true
+	},
+	[STEP_TO_SHARED_64K] = {
+		"to_shared_64k", "64K", true
+	},
+	[STEP_TO_PRIVATE_64K] = {
+		"to_private_64k", "and back", true
+	},
+	[STEP_TO_SHARED_2M] = {
+		"to_shared_2m", "2M", true
+	},
+	[STEP_TO_PRIVATE_2M] = {
+		"to_private_2m", "and back", true
+	},
+	[STEP_TO_SHARED_64M] = {
+		"to_shared_64m", "64M", true
+	},
+	[STEP_TO_PRIVATE_64M] = {
+		"to_private_64m", "and back", true
+	},
 	[STEP_CONVERT_4K] = {
-		"convert_4k", "convert a page that the guest has mapped to shared, and back",
+		"convert_4k", "convert a page that the guest has mapped to shared, and back", true,
 	},
 	[STEP_CONVERT_64M] = {
-		"convert_64m", "64M that the guest has mapped, to shared and back",
+		"convert_64m", "64M that the guest has mapped, to shared and back", true,
 	},
 	[STEP_CONVERT_1G] = {
-		"convert_1g", "1G that the guest has mapped, to shared and back",
+		"convert_1g", "1G that the guest has mapped, to shared and back", true,
 	},
 	[STEP_BOUNCE] = {
 		"bounce", "convert a bounce buffer: also punch it, or have the guest write to it",
+		true
 	},
 	[STEP_BOUNCE_FIXED] = {
-		"bounce_fixed", "the same, of buffers that never move",
+		"bounce_fixed", "the same, of buffers that never move", true,
 	},
 	[STEP_FILL] = {
 		"fill", "all from the creation of the file until the guest has touched it all",
@@ -153,6 +262,45 @@ static const struct {
 	[STEP_FILL_CLOSE] = {
 		"fill_close", "close the file",
 	},
+	[STEP_FILL_BACKGROUND] = {
+		"fill_background", "what threads of the kernel do meanwhile: fill pools, populate",
+	},
+	[STEP_FILE_CREATE] = {
+		"file_create", "create a file, of many", true
+	},
+	[STEP_FILE_CLOSE] = {
+		"file_close", "close one to which nothing was bound", true
+	},
+	[STEP_VM_CREATE] = {
+		"vm_create", "KVM_CREATE_VM", true
+	},
+	[STEP_VM_DESTROY] = {
+		"vm_destroy", "close a VM", true
+	},
+	[STEP_LOAD_1] = {
+		"load_1", "gmem-policy load, with 1 VM: its process, and work in the kernel", true
+	},
+	[STEP_REPLACE_1] = {
+		"replace_1", "gmem-policy replace", true
+	},
+	[STEP_UNLOAD_1] = {
+		"unload_1", "gmem-policy unload", true
+	},
+	[STEP_LOAD_100] = {
+		"load_100", "gmem-policy load, with 100 VMs", true
+	},
+	[STEP_REPLACE_100] = {
+		"replace_100", "gmem-policy replace, with 100 VMs", true
+	},
+	[STEP_UNLOAD_100] = {
+		"unload_100", "gmem-policy unload, with 100 VMs", true
+	},
+	[STEP_POOL_4K] = {
+		"pool_4k", "fill a pool with folios of 4K",
+	},
+	[STEP_POOL_2M] = {
+		"pool_2m", "fill a pool with folios of 2M",
+	},
 };
 
 struct sample {
@@ -164,12 +312,21 @@ struct sample {
 
 static struct sample samples[MAX_ROUNDS][STEPS];
 
+static const struct vm_shape shape = {
+	.mode = VM_MODE_DEFAULT,
+	.type = KVM_X86_SW_PROTECTED_VM,
+};
+
 static u64 pages = 10000;
 static u64 rounds = 5;
 
-static struct kvm_vm *vm;
-static struct kvm_vcpu *vcpu;
-static u64 *guest_args;
+struct guest {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	u64 *args;		/* of guest_code() */
+};
+
+static struct guest guest;
 static void *shared_mem;
 static u64 mem_size;		/* of the file: a multiple of 2M */
 
@@ -203,21 +360,37 @@ static u64 policy_decisions(int fd)
 	return n;
 }
 
-static void set_attributes(u64 gpa, u64 size, bool private)
+static void set_attributes_of(struct guest *g, u64 gpa, u64 size, bool private)
 {
-	vm_set_memory_attributes(vm, gpa, size, private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0);
+	vm_set_memory_attributes(g->vm, gpa, size, private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0);
 }
 
-static void touch(u64 gpa, u64 size)
+static void set_attributes(u64 gpa, u64 size, bool private)
 {
+	set_attributes_of(&guest, gpa, size, private);
+}
+
+static void touch_by(struct guest *g, u64 gpa, u64 size)
+{
+	struct kvm_vcpu *vcpu = g->vcpu;
 	struct ucall uc;
 
-	guest_args[0] = gpa;
-	guest_args[1] = gpa + size;
+	g->args[0] = gpa;
+	g->args[1] = gpa + size;
 	vcpu_run(vcpu);
 	TEST_ASSERT(get_ucall(vcpu, &uc) == UCALL_SYNC, "the guest: exit %u (%s), ucall %lu",
 		    vcpu->run->exit_reason, exit_reason_str(vcpu->run->exit_reason), uc.cmd);
 	TEST_ASSERT(uc.args[1] == gpa + size, "the guest stopped at 0x%lx", uc.args[1]);
+}
+
+static void touch(u64 gpa, u64 size)
+{
+	touch_by(&guest, gpa, size);
+}
+
+static u64 faults_taken(void)
+{
+	return vcpu_get_stat(guest.vcpu, pf_taken);
 }
 
 static void punch(int fd, u64 gpa, u64 size)
@@ -230,6 +403,13 @@ static void clear_page(void *page)
 	u64 count = PAGE_SIZE / sizeof(u64);
 
 	asm volatile("rep stosq" : "+D" (page), "+c" (count) : "a" (0) : "memory");
+}
+
+static void copy_page(void *to, const void *from)
+{
+	u64 count = PAGE_SIZE / sizeof(u64);
+
+	asm volatile("rep movsq" : "+D" (to), "+S" (from), "+c" (count) : : "memory");
 }
 
 /* What a step does; nothing else is in the time that is measured, but reading the clock. */
@@ -264,6 +444,10 @@ static void do_step(enum step step, int fd, u64 size)
 		for (i = 0; i < size; i += PAGE_SIZE)
 			clear_page(shared_mem + i % SZ_2M);
 		break;
+	case STEP_COPY:
+		for (i = 0; i < size; i += PAGE_SIZE)
+			copy_page(shared_mem + i % SZ_1M, shared_mem + SZ_1M + i % SZ_1M);
+		break;
 	default:
 		TEST_FAIL("no step %d", step);
 	}
@@ -275,7 +459,7 @@ static void run_step(enum step step, int fd, struct sample *s)
 	u64 size = n * PAGE_SIZE, start, end, before, faults;
 
 	before = s ? policy_decisions(fd) : 0;
-	faults = s ? vcpu_get_stat(vcpu, pf_taken) : 0;
+	faults = s ? faults_taken() : 0;
 	start = gmem_now_ns();
 	do_step(step, fd, size);
 	end = gmem_now_ns();
@@ -283,7 +467,7 @@ static void run_step(enum step step, int fd, struct sample *s)
 		return;
 	s[step] = (struct sample) {
 		.ns = end - start, .units = n, .decisions = policy_decisions(fd) - before,
-		.faults = vcpu_get_stat(vcpu, pf_taken) - faults,
+		.faults = faults_taken() - faults,
 	};
 }
 
@@ -326,8 +510,8 @@ static const enum step order[] = {
 
 static void set_memslot(u64 size, int fd)
 {
-	vm_set_user_memory_region2(vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, size, shared_mem,
-				   fd, 0);
+	vm_set_user_memory_region2(guest.vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, size,
+				   shared_mem, fd, 0);
 }
 
 static void run_pages(struct sample *s)
@@ -336,7 +520,7 @@ static void run_pages(struct sample *s)
 	int fd, i;
 
 	start = gmem_now_ns();
-	fd = vm_create_guest_memfd(vm, mem_size, 0);
+	fd = vm_create_guest_memfd(guest.vm, mem_size, 0);
 	s[STEP_CREATE] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
 
 	set_memslot(mem_size, fd);
@@ -346,6 +530,7 @@ static void run_pages(struct sample *s)
 	for (i = 0; i < ARRAY_SIZE(order); i++)
 		run_step(order[i], fd, s);
 	run_step(STEP_CLEAR, fd, s);
+	run_step(STEP_COPY, fd, s);
 	run_step(STEP_SET_SHARED, fd, NULL);
 	run_one_page(fd, s);
 
@@ -370,10 +555,10 @@ static u64 thread_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/* What was executed since @start, which is moved on */
-static struct sample since(u64 *start)
+/* What was executed since @start, which is moved on, for each of @units */
+static struct sample since(u64 *start, u64 units)
 {
-	struct sample s = { .units = pages };
+	struct sample s = { .units = units };
 	u64 now = thread_ns();
 
 	s.ns = now - *start;
@@ -381,33 +566,86 @@ static struct sample since(u64 *start)
 	return s;
 }
 
+/* The first line of /proc/PID/FILE */
+static bool read_proc(const char *pid, const char *file, char *line, int size)
+{
+	char path[64];
+	bool ok;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%.16s/%s", pid, file);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	ok = fgets(line, size, f);
+	fclose(f);
+	return ok;
+}
+
+/* What threads of the kernel whose names begin with one of @names have executed. */
+static u64 kernel_ns(const char *const names[], int nr)
+{
+	char line[128];
+	struct dirent *d;
+	u64 sum = 0;
+	DIR *dir;
+	int i;
+
+	dir = opendir("/proc");
+	TEST_ASSERT(dir, "/proc");
+	while ((d = readdir(dir))) {
+		if (!isdigit(d->d_name[0]) || !read_proc(d->d_name, "comm", line, sizeof(line)))
+			continue;
+		for (i = 0; i < nr && strncmp(line, names[i], strlen(names[i])); i++)
+			;
+		if (i < nr && read_proc(d->d_name, "schedstat", line, sizeof(line)))
+			sum += strtoull(line, NULL, 10);
+	}
+	closedir(dir);
+	return sum;
+}
+
+static u64 background_ns(void)
+{
+	static const char *const names[] = { "gmem_pool/", "kworker/" };
+
+	return kernel_ns(names, ARRAY_SIZE(names));
+}
+
+/*
+ * What is done in the background beside a round is that of the round before, as long as pools are
+ * filled in the pause: all rounds are alike.
+ */
 static void run_fill(struct sample *s)
 {
-	u64 faults, begin, start;
+	u64 faults, begin, start, background = background_ns();
 	int fd;
 
 	sleep(FILL_PAUSE);
-	faults = vcpu_get_stat(vcpu, pf_taken);
+	faults = faults_taken();
 	begin = thread_ns();
-	fd = vm_create_guest_memfd(vm, mem_size, 0);
+	fd = vm_create_guest_memfd(guest.vm, mem_size, 0);
 	set_memslot(mem_size, fd);
 	set_attributes(BENCH_GPA, mem_size, true);
 	start = thread_ns();
 	touch(BENCH_GPA, pages * PAGE_SIZE);
-	s[STEP_FILL_TOUCH] = since(&start);
-	s[STEP_FILL_TOUCH].faults = vcpu_get_stat(vcpu, pf_taken) - faults;
-	s[STEP_FILL] = since(&begin);
+	s[STEP_FILL_TOUCH] = since(&start, pages);
+	s[STEP_FILL_TOUCH].faults = faults_taken() - faults;
+	s[STEP_FILL] = since(&begin, pages);
 
 	start = thread_ns();
 	touch(BENCH_GPA, pages * PAGE_SIZE);
-	s[STEP_FILL_RETOUCH] = since(&start);
+	s[STEP_FILL_RETOUCH] = since(&start, pages);
 
 	/* What is mapped goes with the memslot, before; here it is about the memory. */
 	set_attributes(BENCH_GPA, mem_size, false);
 	set_memslot(0, -1);
 	start = thread_ns();
 	close(fd);
-	s[STEP_FILL_CLOSE] = since(&start);
+	s[STEP_FILL_CLOSE] = since(&start, pages);
+	s[STEP_FILL_BACKGROUND] = (struct sample) {
+		.ns = background_ns() - background, .units = pages,
+	};
 }
 
 /* A file that is there for all rounds, and all of which the guest has touched. */
@@ -416,7 +654,7 @@ static int touched_file(void)
 	static int fd = -1;
 
 	if (fd < 0) {
-		fd = vm_create_guest_memfd(vm, mem_size, 0);
+		fd = vm_create_guest_memfd(guest.vm, mem_size, 0);
 		set_memslot(mem_size, fd);
 		set_attributes(BENCH_GPA, mem_size, true);
 		touch(BENCH_GPA, mem_size);
@@ -436,12 +674,32 @@ static void convert_touched(enum step step, u64 size, struct sample *s)
 	s[step] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
 }
 
+/* The same, of which the time of each direction is taken, which is in it. */
+static void convert_each_way(enum step step, u64 size, struct sample *s)
+{
+	u64 start, middle, end;
+
+	touch(BENCH_GPA, size);
+	start = gmem_now_ns();
+	set_attributes(BENCH_GPA, size, false);
+	middle = gmem_now_ns();
+	set_attributes(BENCH_GPA, size, true);
+	end = gmem_now_ns();
+	s[step] = (struct sample) { .ns = middle - start, .units = 1 };
+	s[step + 1] = (struct sample) { .ns = end - middle, .units = 1 };
+}
+
 static void run_conversions(struct sample *s)
 {
 	touched_file();
 	convert_touched(STEP_CONVERT_4K, PAGE_SIZE, s);
 	convert_touched(STEP_CONVERT_64M, SZ_64M, s);
 	convert_touched(STEP_CONVERT_1G, SZ_1G, s);
+	touch(BENCH_GPA, SZ_1G);
+	convert_each_way(STEP_TO_SHARED_4K, PAGE_SIZE, s);
+	convert_each_way(STEP_TO_SHARED_64K, SZ_64K, s);
+	convert_each_way(STEP_TO_SHARED_2M, SZ_2M, s);
+	convert_each_way(STEP_TO_SHARED_64M, SZ_64M, s);
 }
 
 /* Bounce buffers that are shared now: as many as there are, the oldest first. */
@@ -527,14 +785,14 @@ static void run_bounce(enum step step, void (*bounce)(int fd), u64 nr, struct sa
 	u64 start, before, faults, i;
 
 	before = policy_decisions(fd);
-	faults = vcpu_get_stat(vcpu, pf_taken);
+	faults = faults_taken();
 	start = gmem_now_ns();
 	for (i = 0; i < nr; i++)
 		bounce(fd);
 	s[step] = (struct sample) {
 		.ns = gmem_now_ns() - start, .units = nr,
 		.decisions = policy_decisions(fd) - before,
-		.faults = vcpu_get_stat(vcpu, pf_taken) - faults,
+		.faults = faults_taken() - faults,
 	};
 }
 
@@ -548,6 +806,288 @@ static void run_fixed(struct sample *s)
 	run_bounce(STEP_BOUNCE_FIXED, bounce_fixed, 256, s);
 }
 
+static int new_vm(int kvm)
+{
+	int fd = ioctl(kvm, KVM_CREATE_VM, KVM_X86_SW_PROTECTED_VM);
+
+	TEST_ASSERT(fd >= 0, "KVM_CREATE_VM");
+	return fd;
+}
+
+static void run_create(struct sample *s)
+{
+	int kvm = open_path_or_exit(KVM_DEV_PATH, O_RDWR), fds[CREATE_FILES], i;
+	u64 start;
+
+	start = thread_ns();
+	for (i = 0; i < CREATE_FILES; i++)
+		fds[i] = vm_create_guest_memfd(guest.vm, SZ_2M, 0);
+	s[STEP_FILE_CREATE] = since(&start, CREATE_FILES);
+	for (i = 0; i < CREATE_FILES; i++)
+		close(fds[i]);
+	s[STEP_FILE_CLOSE] = since(&start, CREATE_FILES);
+
+	for (i = 0; i < CREATE_VMS; i++)
+		fds[i] = new_vm(kvm);
+	s[STEP_VM_CREATE] = since(&start, CREATE_VMS);
+	for (i = 0; i < CREATE_VMS; i++)
+		close(fds[i]);
+	s[STEP_VM_DESTROY] = since(&start, CREATE_VMS);
+	close(kvm);
+}
+
+static void pre_fault(u64 gpa, u64 size)
+{
+	struct kvm_pre_fault_memory range = { .gpa = gpa, .size = size };
+
+	while (range.size)
+		vcpu_ioctl(guest.vcpu, KVM_PRE_FAULT_MEMORY, &range);
+}
+
+static void do_size_op(int op, int fd, u64 size)
+{
+	switch (op) {
+	case 0:
+		touch(BENCH_GPA, size);
+		break;
+	case 1:
+		punch(fd, BENCH_GPA, size);
+		break;
+	case 2:
+		kvm_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, size);
+		break;
+	case 3:
+		pre_fault(BENCH_GPA, size);
+		break;
+	case 4:
+	case 5:
+		set_attributes(BENCH_GPA, size, op == 5);
+		break;
+	default:
+		close(fd);
+	}
+}
+
+static void run_size(int i, struct sample *s)
+{
+	u64 size = sizes[i].bytes, start;
+	int fd, op;
+
+	fd = vm_create_guest_memfd(guest.vm, size, 0);
+	set_memslot(size, fd);
+	set_attributes(BENCH_GPA, size, true);
+	for (op = 0; op < SIZE_OPS; op++) {
+		start = thread_ns();
+		do_size_op(op, fd, size);
+		s[STEP_SIZES + op * SIZES + i] = since(&start, size / PAGE_SIZE);
+	}
+	set_attributes(BENCH_GPA, size, false);
+	set_memslot(0, -1);
+}
+
+/* The first round is not counted: it need not be long. */
+static void run_sizes(struct sample *s)
+{
+	int i;
+
+	for (i = 0; i < SIZES; i++) {
+		if (s != samples[0] || sizes[i].bytes < SZ_256M)
+			run_size(i, s);
+	}
+}
+
+/* A thread of parallel: it converts its own area of a VM. */
+struct worker {
+	struct guest guest;
+	pthread_t thread;
+	int fd;			/* of its VM */
+	u64 gpa;
+	u64 ns;			/* of conversions */
+	u64 refused;		/* of as many that are refused before slots_lock is taken */
+};
+
+static pthread_barrier_t together;
+
+static void refuse(struct worker *w)
+{
+	struct kvm_memory_attributes attributes = {
+		.address = w->gpa + 1, .size = PARALLEL_AREA,
+	};
+	int ret = __vm_ioctl(w->guest.vm, KVM_SET_MEMORY_ATTRIBUTES, &attributes);
+
+	TEST_ASSERT(ret == -1 && errno == EINVAL, "an address that is not a page's: %d", ret);
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	u64 start;
+	int i;
+
+	touch_by(&w->guest, w->gpa, PARALLEL_AREA);
+	pthread_barrier_wait(&together);
+	for (i = 0; i < PARALLEL_LOOPS; i++) {
+		start = thread_ns();
+		set_attributes_of(&w->guest, w->gpa, PARALLEL_AREA, false);
+		set_attributes_of(&w->guest, w->gpa, PARALLEL_AREA, true);
+		w->ns += thread_ns() - start;
+		start = thread_ns();
+		refuse(w);
+		refuse(w);
+		w->refused += thread_ns() - start;
+		touch_by(&w->guest, w->gpa, PARALLEL_AREA);
+	}
+	return NULL;
+}
+
+/* A VM with a worker for each of its vCPUs, whose areas are one behind the other */
+static void make_workers(struct worker *w, int vcpus)
+{
+	u64 size = vcpus * PARALLEL_AREA;
+	struct kvm_vm *vm;
+	gva_t gva;
+	int fd, i;
+
+	vm = __vm_create(shape, vcpus, 0);
+	gmem_map_identity(vm, BENCH_GPA, BENCH_GPA + size);
+	fd = vm_create_guest_memfd(vm, size, 0);
+	vm_set_user_memory_region2(vm, BENCH_SLOT, KVM_MEM_GUEST_MEMFD, BENCH_GPA, size, shared_mem,
+				   fd, 0);
+	vm_set_memory_attributes(vm, BENCH_GPA, size, KVM_MEMORY_ATTRIBUTE_PRIVATE);
+	for (i = 0; i < vcpus; i++) {
+		gva = vm_alloc_page(vm);
+		w[i] = (struct worker) { .fd = fd, .gpa = BENCH_GPA + i * PARALLEL_AREA };
+		w[i].guest.vm = vm;
+		w[i].guest.args = addr_gva2hva(vm, gva);
+		w[i].guest.vcpu = vm_vcpu_add(vm, i, guest_code);
+		vcpu_args_set(w[i].guest.vcpu, 1, gva);
+	}
+}
+
+static void run_crowd(int crowd, struct sample *s)
+{
+	int nr = crowds[crowd].vms * crowds[crowd].vcpus, i;
+	u64 conversions = nr * PARALLEL_LOOPS * 2, ns = 0, refused = 0;
+	struct worker workers[32];
+
+	TEST_ASSERT(nr <= ARRAY_SIZE(workers), "%d threads", nr);
+	for (i = 0; i < nr; i += crowds[crowd].vcpus)
+		make_workers(workers + i, crowds[crowd].vcpus);
+	pthread_barrier_init(&together, NULL, nr);
+	for (i = 0; i < nr; i++)
+		kvm_pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+	for (i = 0; i < nr; i++) {
+		kvm_pthread_join(workers[i].thread, NULL);
+		ns += workers[i].ns;
+		refused += workers[i].refused;
+	}
+	pthread_barrier_destroy(&together);
+	for (i = 0; i < nr; i += crowds[crowd].vcpus) {
+		kvm_vm_free(workers[i].guest.vm);
+		close(workers[i].fd);
+	}
+
+	s += STEP_CROWDS + 2 * crowd;
+	s[0] = (struct sample) { .ns = ns, .units = conversions };
+	s[1] = (struct sample) { .ns = ns - refused, .units = conversions };
+}
+
+static void run_parallel(struct sample *s)
+{
+	int i;
+
+	for (i = 0; i < CROWDS; i++)
+		run_crowd(i, s);
+}
+
+/* Work that a command leaves to threads of the kernel is done soon. */
+#define COMMAND_PAUSE	2
+
+/* Run a command: what it executes, and then threads of the kernel, to some microseconds */
+static u64 command_ns(char *const argv[])
+{
+	u64 background = background_ns();
+	struct rusage usage;
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	TEST_ASSERT(pid >= 0, "fork()");
+	if (!pid) {
+		dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	TEST_ASSERT(wait4(pid, &status, 0, &usage) == pid && !status, "%s %s ended with 0x%x",
+		    argv[0], argv[1], status);
+	sleep(COMMAND_PAUSE);
+	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NSEC_PER_SEC +
+	       (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000 +
+	       background_ns() - background;
+}
+
+static void run_policy_with(int vms, struct sample *s)
+{
+	static char *const commands[][4] = {
+		{ "gmem-policy", "load", "count" },
+		{ "gmem-policy", "replace", "count" },
+		{ "gmem-policy", "unload", "count" },
+	};
+	int kvm = open_path_or_exit(KVM_DEV_PATH, O_RDWR), vm_fds[MANY_VMS], fds[MANY_VMS], i;
+
+	for (i = 0; i < vms; i++) {
+		struct kvm_create_guest_memfd args = { .size = SZ_2M };
+
+		vm_fds[i] = new_vm(kvm);
+		fds[i] = ioctl(vm_fds[i], KVM_CREATE_GUEST_MEMFD, &args);
+		TEST_ASSERT(fds[i] >= 0, "KVM_CREATE_GUEST_MEMFD");
+	}
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		s[i] = (struct sample) { .ns = command_ns(commands[i]), .units = 1 };
+	for (i = 0; i < vms; i++) {
+		close(fds[i]);
+		close(vm_fds[i]);
+	}
+	close(kvm);
+}
+
+static void run_policy(struct sample *s)
+{
+	run_policy_with(1, s + STEP_LOAD_1);
+	run_policy_with(MANY_VMS, s + STEP_LOAD_100);
+}
+
+static u64 pool_ns(void)
+{
+	static const char *const names[] = { "gmem_pool/" };
+
+	return kernel_ns(names, ARRAY_SIZE(names));
+}
+
+static void fill_pool(char *small, char *large, struct sample *s)
+{
+	char *const load[] = {
+		"gmem-policy", "load", "prezero", "--set", small, "--set", large, NULL
+	};
+	char *const unload[] = { "gmem-policy", "unload", "prezero", NULL };
+	u64 start = pool_ns(), now = start, last;
+
+	command_ns(load);
+	do {
+		last = now;
+		sleep(1);
+		now = pool_ns();
+	} while (now != last);
+	*s = (struct sample) { .ns = now - start, .units = POOL_MB * (SZ_1M / PAGE_SIZE) };
+	command_ns(unload);
+}
+
+static void run_pool(struct sample *s)
+{
+	fill_pool("pool_small_mb=" STR(POOL_MB), "pool_large_mb=0", s + STEP_POOL_4K);
+	fill_pool("pool_small_mb=0", "pool_large_mb=" STR(POOL_MB), s + STEP_POOL_2M);
+}
+
 static const struct kind {
 	const char *name;
 	void (*round)(struct sample *s);
@@ -558,6 +1098,11 @@ static const struct kind {
 	{ "conversions", run_conversions, SZ_1G },
 	{ "bounce", run_ring, BOUNCE_VM },
 	{ "bounce_fixed", run_fixed, BOUNCE_VM },
+	{ "create", run_create, SZ_2M },
+	{ "sizes", run_sizes, SZ_1G },
+	{ "parallel", run_parallel, SZ_16M },
+	{ "policy", run_policy, SZ_2M },
+	{ "pool", run_pool, SZ_2M },
 };
 
 static int compare(const void *a, const void *b)
@@ -567,29 +1112,64 @@ static int compare(const void *a, const void *b)
 	return x->ns < y->ns ? -1 : x->ns > y->ns;
 }
 
+/* Name, meaning and unit of a step */
+static const char *step_name(int i)
+{
+	static char name[32];
+
+	if (i < NAMED_STEPS)
+		return steps[i].name;
+	if (i < STEP_CROWDS) {
+		i -= STEP_SIZES;
+		snprintf(name, sizeof(name), "%s_%s", size_ops[i / SIZES].name,
+			 sizes[i % SIZES].name);
+	} else {
+		i -= STEP_CROWDS;
+		snprintf(name, sizeof(name), "%s%s", crowds[i / 2].name, i % 2 ? "_locked" : "");
+	}
+	return name;
+}
+
+static const char *step_what(int i)
+{
+	if (i < NAMED_STEPS)
+		return steps[i].what;
+	if (i < STEP_CROWDS)
+		return size_ops[(i - STEP_SIZES) / SIZES].what;
+	return (i - STEP_CROWDS) % 2 ? "of that, all but what is done before slots_lock" :
+		"convert 2M, by a thread for each vCPU";
+}
+
+static bool step_each(int i)
+{
+	return i < NAMED_STEPS ? steps[i].each : i >= STEP_CROWDS;
+}
+
 static void report_json(int i, const struct sample *sorted, u64 counted, bool first)
 {
 	const struct sample *mid = &sorted[counted / 2];
 	double units = mid->units;
 
-	printf("%s\n  \"%s\": {", first ? "" : ",", steps[i].name);
+	printf("%s\n  \"%s\": {", first ? "" : ",", step_name(i));
 	printf("\"ns\": %.3f, \"min\": %.3f, \"max\": %.3f, ", mid->ns / units,
 	       sorted[0].ns / units, sorted[counted - 1].ns / units);
-	printf("\"units\": %lu, \"decisions\": %lu, \"faults\": %lu, \"what\": \"%s\"}", mid->units,
-	       mid->decisions, mid->faults, steps[i].what);
+	printf("\"unit\": \"%s\", \"units\": %lu, ", step_each(i) ? "each" : "page", mid->units);
+	printf("\"decisions\": %lu, \"faults\": %lu, \"what\": \"%s\"}", mid->decisions,
+	       mid->faults, step_what(i));
 }
 
 static void report_text(int i, const struct sample *mid)
 {
-	bool each = i == STEP_CREATE || (i >= STEP_CONVERT_4K && i <= STEP_BOUNCE_FIXED);
+	bool each = step_each(i);
+	const char *name = step_name(i);
 
-	printf("%s %.1f %s\n", steps[i].name, (double)mid->ns / mid->units,
+	printf("%s %.1f %s\n", name, (double)mid->ns / mid->units,
 	       each ? "ns" : "ns/page");
 	if (mid->decisions)
-		printf("%s_decisions %.4f %s\n", steps[i].name,
+		printf("%s_decisions %.4f %s\n", name,
 		       (double)mid->decisions / mid->units, each ? "each" : "1/page");
 	if (mid->faults)
-		printf("%s_faults %lu\n", steps[i].name, mid->faults);
+		printf("%s_faults %lu\n", name, mid->faults);
 }
 
 static void report(bool json)
@@ -600,10 +1180,10 @@ static void report(bool json)
 	int i, j;
 
 	if (json)
-		printf("{\"schema\": 1, \"pages\": %lu, \"rounds\": %lu, \"steps\": {", pages,
+		printf("{\"schema\": 2, \"pages\": %lu, \"rounds\": %lu, \"steps\": {", pages,
 		       counted);
 	for (i = 0; i < STEPS; i++) {
-		if (!samples[0][i].units)
+		if (!samples[1][i].units)
 			continue;
 		for (j = 0; j < counted; j++)
 			s[j] = samples[j + 1][i];
@@ -623,13 +1203,14 @@ static void help(const char *name)
 	int i;
 
 	printf("usage: %s [-p PAGES] [-r ROUNDS] [--json] [WHAT]\n"
-	       "WHAT is pages (the default), fill, conversions, bounce, or bounce_fixed.\n"
+	       "WHAT is pages (the default), fill, conversions, bounce, bounce_fixed, create, sizes,\n"
+	       "parallel, policy or pool; the last two run gmem-policy.\n"
 	       "  -p, --pages N    pages in each step of pages and fill (%lu)\n"
 	       "  -r, --rounds N   rounds; the first is not counted (%lu)\n"
 	       "  -j, --json       all of it, as JSON; else lines NAME VALUE UNIT\n"
 	       "Costs, of a 4K page where nothing else is said:\n", name, pages, rounds);
 	for (i = 0; i < STEPS; i++)
-		printf("  %-16s %s\n", steps[i].name, steps[i].what);
+		printf("  %-20s %s\n", step_name(i), step_what(i));
 }
 
 static const struct kind *find_kind(const char *name)
@@ -661,10 +1242,6 @@ int main(int argc, char *argv[])
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
-	};
-	const struct vm_shape shape = {
-		.mode = VM_MODE_DEFAULT,
-		.type = KVM_X86_SW_PROTECTED_VM,
 	};
 	const struct kind *kind;
 	bool json = false;
@@ -698,12 +1275,12 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_check_cap(KVM_CAP_VM_TYPES) & BIT(KVM_X86_SW_PROTECTED_VM));
 
 	mem_size = kind->size ?: align_up(pages * PAGE_SIZE, SZ_2M);
-	vm = __vm_create(shape, 1, 0);
-	gmem_map_identity(vm, BENCH_GPA, BENCH_GPA + mem_size);
-	gva = vm_alloc_page(vm);
-	guest_args = addr_gva2hva(vm, gva);
-	vcpu = vm_vcpu_add(vm, 0, guest_code);
-	vcpu_args_set(vcpu, 1, gva);
+	guest.vm = __vm_create(shape, 1, 0);
+	gmem_map_identity(guest.vm, BENCH_GPA, BENCH_GPA + mem_size);
+	gva = vm_alloc_page(guest.vm);
+	guest.args = addr_gva2hva(guest.vm, gva);
+	guest.vcpu = vm_vcpu_add(guest.vm, 0, guest_code);
+	vcpu_args_set(guest.vcpu, 1, gva);
 
 	/* Shared memory of the slot: unused, but for clearing pages, which must be there. */
 	shared_mem = gmem_mmap_anon(mem_size);
@@ -713,6 +1290,6 @@ int main(int argc, char *argv[])
 	for (i = 0; i < rounds; i++)
 		kind->round(samples[i]);
 	report(json);
-	kvm_vm_free(vm);
+	kvm_vm_free(guest.vm);
 	return 0;
 }
