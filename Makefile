@@ -7,7 +7,7 @@ TIME ?= 600
 # Elapsed times count from here, whatever number of steps follow.
 export GMEM_T0 := $(shell date +%s)
 
-.PHONY: help demo test test-debug test-pristine fuzz bench check check-patches kernel kernel-debug kernel-off \
+.PHONY: help demo test test-debug test-pristine fuzz bench bench-compare check check-patches kernel kernel-debug kernel-off \
 	kernel-pristine tools image shell refresh-patches reset-kernel deps prepare clean distclean
 .NOTPARALLEL:
 
@@ -37,8 +37,12 @@ fuzz: kernel tools image ## random operations on guest memory, for TIME=600 seco
 		--env TIME_SCALE=$(if $(filter debug,$(KERNEL)),8,1) --env SEED=$(SEED) \
 		-- /opt/gmem/tests/t-fuzz.sh --seconds $(TIME) $(ARGS)
 
-bench: kernel-pristine kernel tools image ## what guest_memfd costs in instructions, beside the base kernel
-	@scripts/bench $(ARGS)
+bench: $(if $(NATIVE),tools,kernel-pristine kernel tools image) ## what guest_memfd costs in instructions, beside the base kernel (NATIVE=1: on this machine)
+	@scripts/bench $(if $(NATIVE),--native) $(ARGS)
+
+bench-compare: ## what costs more in NEW=FILE than in OLD=FILE: directories or summary.json of make bench
+	@[ -n "$(OLD)" ] && [ -n "$(NEW)" ] || { echo "make bench-compare OLD=FILE NEW=FILE" >&2; exit 2; }
+	@scripts/bench-report --compare $(OLD) $(NEW) $(ARGS)
 
 check: deps ## style, documents, scripts; sparse, if the kernel is built
 	@scripts/check $(ARGS)
