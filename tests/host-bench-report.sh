@@ -109,6 +109,13 @@ expect 1 '^FAIL: no policy: of .* first guest touch of private memory 0.17 %' $r
 rm -r "$tmp/bad/pristine.2"
 expect 1 '^FAIL: agreement: pristine: not measured' $report "$tmp/bad"
 
+# By the clock on the wall there is nothing to judge
+made "$tmp/native"
+mv "$tmp/native/normal" "$tmp/native/native"
+rm -r "$tmp/native/pristine"
+sed -i 's/instructions/wall/' "$tmp/native/meta.json"
+expect 0 '^first guest touch of private memory .* 0.0%   per page' $report "$tmp/native"
+
 # ---- The comparison ----
 
 other() { # NAME COLUMN STEP FACTOR...: another result, called NAME
