@@ -71,7 +71,7 @@
 #define __STR(x)	#x
 #define STR(x)		__STR(x)
 #define PARALLEL_AREA	SZ_2M
-#define PARALLEL_LOOPS	8	/* of each thread, each of two conversions */
+#define PARALLEL_LOOPS	16	/* of each thread, each of two conversions */
 
 static const struct {
 	const char *name;
