@@ -224,18 +224,14 @@ static __always_inline __u32 hist_bucket(__u64 v)
 	return (bit - HIST_SUB_BITS + 1) * HIST_SUBS + (v & (HIST_SUBS - 1));
 }
 
-static __noinline void hist_add(struct hist *h, __u64 v)
+/* @v may be the largest so far: it seldom is. */
+static __noinline void hist_raise(struct hist *h, __u64 v)
 {
-	__u32 bucket = hist_bucket(v);
 	__u64 max;
 	int i;
 
 	if (!h)
 		return;
-	if (bucket >= HIST_BUCKETS)
-		bucket = HIST_BUCKETS - 1;
-	add(&h->sum, v);
-	add(&h->bucket[bucket], 1);
 	max = h->max;
 	/* Again only if another CPU came between with a smaller one. */
 	for (i = 0; i < 16 && v > max; i++) {
@@ -245,6 +241,18 @@ static __noinline void hist_add(struct hist *h, __u64 v)
 			break;
 		max = seen;
 	}
+}
+
+static __always_inline void hist_add(struct hist *h, __u64 v)
+{
+	__u32 bucket = hist_bucket(v);
+
+	if (bucket >= HIST_BUCKETS)
+		bucket = HIST_BUCKETS - 1;
+	add(&h->sum, v);
+	add(&h->bucket[bucket], 1);
+	if (v > h->max)
+		hist_raise(h, v);
 }
 
 /* ---- State ---- */
@@ -582,6 +590,7 @@ int BPF_PROG(conv_request, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_
 	__u64 now = bpf_ktime_get_ns();
 	struct vm_stats *vm;
 	struct thread *t;
+	__u32 tid;
 
 	if (!wanted(tgid))
 		return 0;
@@ -608,8 +617,9 @@ int BPF_PROG(conv_request, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 nr, bool to_
 	t->ask.answered = false;
 	t->punch_ns = 0;
 	t->fill_nr = 0;
-	asked_note(tgid, gfn, current_tid());
-	asked_note(tgid, IN_2M(gfn), current_tid());
+	tid = current_tid();
+	asked_note(tgid, gfn, tid);
+	asked_note(tgid, IN_2M(gfn), tid);
 	return 0;
 }
 
