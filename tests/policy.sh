@@ -182,7 +182,7 @@ export FULL NONE FULL_RUN
 
 # What came into pools, that are empty now, has left them
 none_lost() {
-	assert_eq "$(js '[.pools[] | .filled + .recycled] | add')" "$(js '[.pools[] | .taken + .given_back] | add')" \
+	assert_eq "$(js '[.pools[] | .filled + .recycled + .returned] | add')" "$(js '[.pools[] | .taken + .given_back] | add')" \
 		'folios that came into pools, and that left them'
 }
 

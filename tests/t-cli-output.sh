@@ -134,7 +134,7 @@ wait_for 30 pools_are "$FULL"
 json status
 has '.pools | length == 2 * ('"$(find /sys/devices/system/node -maxdepth 1 -name "node[0-9]*" | wc -l)"')'
 has '[.pools[] | select(.node == 0)] | map([.order, .ready, .dirty, .high, .rate_mib]) == [[9, 4194304, 0, 4194304, 0], [0, 1048576, 0, 1048576, 0]]'
-has '.pools | all(has("low") and has("taken") and has("missed") and has("filled") and has("recycled") and has("given_back"))'
+has '.pools | all(has("low") and has("taken") and has("returned") and has("missed") and has("filled") and has("recycled") and has("given_back"))'
 has '[.policies[0].tunables[] | "\(.name)=\(.value)"] == ["large=true", "recycle=false", "pool_small_mb=1", "pool_large_mb=4", "pool_low_percent=75", "pool_rate_mb=0"]'
 assert_match "$(gmem-policy status)" 'POOL +READY.*node 0, 2 MiB +4 MiB +0 B .*node 0, 4 KiB +1 MiB' 'status'
 unload prezero

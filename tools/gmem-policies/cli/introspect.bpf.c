@@ -127,6 +127,7 @@ int dump_pool(struct bpf_iter__gmem_pool *ctx)
 	rec->low = pool->low;
 	rec->high = pool->high;
 	rec->taken = pool->stats.taken;
+	rec->returned = pool->stats.returned;
 	rec->missed = pool->stats.missed;
 	rec->filled = pool->stats.filled;
 	rec->recycled = pool->stats.recycled;

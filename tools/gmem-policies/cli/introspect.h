@@ -75,6 +75,7 @@ struct pool_rec {
 	__u64 low;
 	__u64 high;
 	__u64 taken;
+	__u64 returned;
 	__u64 missed;
 	__u64 filled;
 	__u64 recycled;

@@ -102,6 +102,7 @@ json_object *pools_json(const struct kern *kern)
 		json_num(o, "high", bytes(pool, pool->high));
 		json_num(o, "rate_mib", pool->rate_mb);
 		json_num(o, "taken", pool->taken);
+		json_num(o, "returned", pool->returned);
 		json_num(o, "missed", pool->missed);
 		json_num(o, "filled", pool->filled);
 		json_num(o, "recycled", pool->recycled);
