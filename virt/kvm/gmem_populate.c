@@ -538,21 +538,40 @@ static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 }
 
 /*
- * The range that waits for the blocks [@start, @end) to become quiet, if its policy wants to hear
- * of them only then. There is one at most: others in these blocks were dropped when it came, and it
- * goes when another one comes.
+ * The range that waits for the block at @start to become quiet, if its policy wants to hear of it
+ * only then. There is one at most: others in that block were dropped when it came, and it goes when
+ * another one comes.
  */
 static struct kvm_gmem_quiet_range *kvm_gmem_quiet_muted(struct kvm_gmem_ahead *ahead,
-							 pgoff_t start, pgoff_t end)
+							 pgoff_t start)
 {
 	struct kvm_gmem_quiet_range *range;
 
 	list_for_each_entry(range, &ahead->quiet, list) {
-		if (range->muted <= start && end <= range->muted_end &&
+		if (range->muted <= start && start < range->muted_end &&
 		    gmem_only_asks(GMEM_I(ahead->inode)->obj, range->policy_id))
 			return range;
 	}
 	return NULL;
+}
+
+/*
+ * The blocks [@start, @end) are not quiet. Put off what waits for that, if it is all the policy
+ * wants to hear of each of them; false if it is not. The work that looks at the deadlines comes
+ * when they were due, and then again.
+ */
+static bool kvm_gmem_quiet_put_off(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_quiet_range *range;
+
+	for (; start < end; start = range->muted_end) {
+		range = kvm_gmem_quiet_muted(ahead, start);
+		if (!range)
+			return false;
+		range->deadline = jiffies + range->delay;
+		list_move(&range->list, &ahead->quiet);
+	}
+	return true;
 }
 
 /*
@@ -567,20 +586,15 @@ static bool kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, b
 	pgoff_t first = round_down(start, GMEM_BLOCK_PAGES);
 	pgoff_t end = round_up(start + nr, GMEM_BLOCK_PAGES);
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	struct kvm_gmem_quiet_range *range, *next, *muted;
+	struct kvm_gmem_quiet_range *range, *next;
 
 	guard(spinlock)(&ahead->lock);
 
 	if (!to_private && !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		kvm_gmem_ahead_cut(ahead, start, start + nr);
 
-	muted = kvm_gmem_quiet_muted(ahead, first, end);
-	if (muted) {
-		/* The work that looks at the deadline comes when it was due, and then again. */
-		muted->deadline = jiffies + muted->delay;
-		list_move(&muted->list, &ahead->quiet);
+	if (kvm_gmem_quiet_put_off(ahead, first, end))
 		return false;
-	}
 	list_for_each_entry_safe(range, next, &ahead->quiet, list)
 		kvm_gmem_quiet_cut(ahead, range, first, end);
 	return true;
