@@ -227,7 +227,7 @@ maps=$(bpftool -j map | jq --argjson pid "$pid" '[.[] | select(.pids // [] | map
 note "32 VMs: $rss KiB, and $((maps / 1024)) KiB of maps"
 assert_ge "$maps" 1000000 'bytes of its maps'
 # With as many VMs as it traces, of three ranges and three crowds each way and four kinds of faults (KiB each)
-assert_le "$((rss * 1024 + maps + (256 - 32) * (48 + 12 * 3 + 4 * 2 * 3) * K))" $((64 * M)) 'memory of top'
+assert_le "$((rss * 1024 + maps + (224 - 32) * (48 + 12 * 3 + 4 * 2 * 3) * K))" $((64 * M)) 'memory of top'
 keys -l q
 gone
 

@@ -3,7 +3,7 @@
 # timeout: 1200
 # vCPUs use memory while what is beside it, in the same 2M, is punched out and converted (gmem_races): without a
 # policy, with folios of 2M, and with such that are split and rebuilt.
-#   t-races.sh [SECONDS]     for each (20 in all; with FULL=1 each 300)
+#   t-races.sh [SECONDS]     for each of three (7; with FULL=1 300)
 # policy.sh has a FULL of its own
 default=7
 if [ -n "${FULL:-}" ]; then default=300; fi

@@ -367,6 +367,11 @@ static void retire(__u32 tgid)
 		} else if (gone.nr < MAX_GONE) {
 			append(&gone, tgid, vm);
 		} else if (vm_info(tgid, vm->comm)->wanted) {
+			/* Without what was told of it as a VM of its own */
+			sum = find_vm(&last, tgid);
+			if (sum)
+				subtract(vm, sum);
+			forget_vm(&last, tgid);
 			sum = find_vm(&gone, 0);
 			if (sum)
 				merge(sum, vm);

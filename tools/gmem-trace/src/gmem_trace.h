@@ -55,7 +55,7 @@ struct direction {
 	struct cost by_crowd[NR_CROWDS];
 };
 
-#define MAX_VMS		256	/* that are traced at the same time */
+#define MAX_VMS		224	/* that are traced at the same time: top stays below 64 MiB */
 
 /* Of one VM. All counters only grow, but converting. */
 struct vm_stats {

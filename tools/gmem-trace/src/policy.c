@@ -36,7 +36,7 @@ static void retire(const struct decision_key *key, struct decisions *d)
 {
 	struct decisions *row = find_row(&ended, key);
 
-	if (tracer_take_decisions(key, d))
+	if (tracer_take_decisions(key, d) || !vm_info(key->tgid, NULL)->wanted)
 		return;
 	if (row) {
 		row->count += d->count;
@@ -51,7 +51,6 @@ static void retire(const struct decision_key *key, struct decisions *d)
 	ended.keys[ended.nr] = *key;
 	ended.values[ended.nr++] = *d;
 }
-
 
 /* What is counted of them since is counted anew. */
 static void forget_ended(void)
