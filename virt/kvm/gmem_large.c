@@ -523,7 +523,7 @@ void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end)
 	struct kvm_gmem_large *large = GMEM_I(inode)->large;
 	struct kvm_gmem_large_range *range, *next;
 
-	if (!kvm_gmem_may_be_large(inode))
+	if (!kvm_gmem_may_be_large(inode) || start >= end)
 		return;
 
 	guard(spinlock)(&large->lock);
@@ -755,6 +755,7 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	if (node < 0) {
 		if (node != -EEXIST)
 			kvm_gmem_rebuilt(inode, range->start, 0, range->why, node, 0);
+		range->tries = 0;
 		range->start += GMEM_BLOCK_PAGES;
 		return range->start < range->end;
 	}

@@ -537,6 +537,15 @@ static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 	}
 }
 
+/* Drop what waits for the blocks [@start, @end) to become quiet. */
+static void kvm_gmem_quiet_drop(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end)
+{
+	struct kvm_gmem_quiet_range *range, *next;
+
+	list_for_each_entry_safe(range, next, &ahead->quiet, list)
+		kvm_gmem_quiet_cut(ahead, range, start, end);
+}
+
 /*
  * The range that waits for the block at @start to become quiet, if its policy wants to hear of it
  * only then. There is one at most: others in that block were dropped when it came, and it goes when
@@ -560,7 +569,8 @@ static struct kvm_gmem_quiet_range *kvm_gmem_quiet_muted(struct kvm_gmem_ahead *
  * wants to hear of each of them; false if it is not. The work that looks at the deadlines comes
  * when they were due, and then again.
  */
-static bool kvm_gmem_quiet_put_off(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end)
+static bool kvm_gmem_quiet_put_off(struct kvm_gmem_ahead *ahead, pgoff_t start, pgoff_t end,
+				   bool to_private)
 {
 	struct kvm_gmem_quiet_range *range;
 
@@ -569,6 +579,8 @@ static bool kvm_gmem_quiet_put_off(struct kvm_gmem_ahead *ahead, pgoff_t start, 
 		if (!range)
 			return false;
 		range->deadline = jiffies + range->delay;
+		/* Some of it is shared now: nothing is to be populated there. */
+		range->to_private &= to_private;
 		list_move(&range->list, &ahead->quiet);
 	}
 	return true;
@@ -586,17 +598,15 @@ static bool kvm_gmem_ahead_disturb(struct inode *inode, pgoff_t start, u64 nr, b
 	pgoff_t first = round_down(start, GMEM_BLOCK_PAGES);
 	pgoff_t end = round_up(start + nr, GMEM_BLOCK_PAGES);
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	struct kvm_gmem_quiet_range *range, *next;
 
 	guard(spinlock)(&ahead->lock);
 
 	if (!to_private && !(GMEM_I(inode)->flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		kvm_gmem_ahead_cut(ahead, start, start + nr);
 
-	if (kvm_gmem_quiet_put_off(ahead, first, end))
+	if (kvm_gmem_quiet_put_off(ahead, first, end, to_private))
 		return false;
-	list_for_each_entry_safe(range, next, &ahead->quiet, list)
-		kvm_gmem_quiet_cut(ahead, range, first, end);
+	kvm_gmem_quiet_drop(ahead, first, end);
 	return true;
 }
 
@@ -660,6 +670,9 @@ static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ct
 	scoped_guard(spinlock, &ahead->lock) {
 		if (ahead->stopped)
 			break;
+		/* Another thread that converts there may have asked meanwhile. */
+		kvm_gmem_quiet_drop(ahead, round_down(range->start, GMEM_BLOCK_PAGES),
+				    round_up(range->end, GMEM_BLOCK_PAGES));
 		if (ahead->nr_quiet == GMEM_QUIET_RANGES) {
 			atomic64_inc(&obj->stats.quiet_dropped);
 			break;
