@@ -20,6 +20,10 @@ export PATH TESTBPF PINS K M G
 TMP=$(mktemp -d /tmp/gmem.XXXXXX)
 cleanup "rm -rf '$TMP'"
 mkfifo "$TMP/never"
+# Whether there are large folios is not up to what other tests left in the page cache: pools are filled without reclaim
+# and compaction, and may wait long for some.
+echo 1 >/proc/sys/vm/drop_caches
+echo 1 >/proc/sys/vm/compact_memory
 # A VM that died is found out by whoever talks to it.
 trap '' PIPE
 
