@@ -47,6 +47,7 @@ struct needs {
 	bool vms;
 	bool cost_latencies;	/* of each class of sizes and of vCPUs at once */
 	bool series;
+	bool free_latencies;	/* of what is freed, in its series */
 	bool decisions;
 	__u32 ring;		/* bytes of the ring buffer; 0: no events */
 };

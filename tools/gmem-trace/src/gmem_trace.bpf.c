@@ -40,6 +40,7 @@ const volatile __u32 only_tgid;		/* 0: all */
 const volatile __u32 emit_events;	/* of those that are joined: a bit each */
 const volatile bool see_entry = true;	/* kvm_entry is there */
 const volatile bool cost_latencies;	/* keep a histogram with each cost */
+const volatile bool free_latencies;	/* and one of the time that freeing takes */
 
 struct losses losses;
 
@@ -841,24 +842,29 @@ int BPF_PROG(conv_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 ord
 
 /* ---- Series: faults, zeroing, allocations ---- */
 
-static __noinline void series_add(struct series_key *key, __u64 pages, __u64 ns)
+static __always_inline struct series *series_get(struct series_key *key)
 {
 	struct series *s;
 	__u32 zero = 0;
 
-	if (!key)
-		return;
 	s = bpf_map_lookup_elem(&series, key);
-	if (!s) {
-		s = bpf_map_lookup_elem(&new_series, &zero);
-		if (s)
-			bpf_map_update_elem(&series, key, s, BPF_NOEXIST);
-		s = bpf_map_lookup_elem(&series, key);
-		if (!s) {
-			add(&losses.series_full, 1);
-			return;
-		}
-	}
+	if (s)
+		return s;
+	s = bpf_map_lookup_elem(&new_series, &zero);
+	if (s)
+		bpf_map_update_elem(&series, key, s, BPF_NOEXIST);
+	s = bpf_map_lookup_elem(&series, key);
+	if (!s)
+		add(&losses.series_full, 1);
+	return s;
+}
+
+static __noinline void series_add(struct series_key *key, __u64 pages, __u64 ns)
+{
+	struct series *s = key ? series_get(key) : NULL;
+
+	if (!s)
+		return;
 	add(&s->pages, pages);
 	hist_add(&s->ns, ns);
 }
@@ -924,9 +930,18 @@ int BPF_PROG(count_free, u64 id, u32 tgid, u64 index, u64 nr, u32 why, u32 mode,
 	     u64 failed, u64 ns)
 {
 	struct series_key key = { .tgid = tgid, .kind = SERIES_FREE, .a = why, .b = mode };
+	struct series *s;
 
-	if (wanted(tgid))
+	if (!wanted(tgid))
+		return 0;
+	if (free_latencies) {
 		series_add(&key, pages, ns);
+		return 0;
+	}
+	/* This is part of each conversion that is punched out: as cheap as can be. */
+	s = series_get(&key);
+	if (s)
+		add(&s->pages, pages);
 	return 0;
 }
 

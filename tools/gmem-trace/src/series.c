@@ -556,7 +556,8 @@ void series_since(series_fn fn)
 static int run(const char *name, const char *what, const char *const *programs,
 	       const char *const *events, const struct table *t, int nr)
 {
-	const struct needs needs = { .programs = programs, .events = events, .series = true };
+	const struct needs needs = { .programs = programs, .events = events, .series = true,
+				     .free_latencies = true };
 
 	tables = t;
 	nr_tables = nr;

@@ -299,6 +299,7 @@ int tracer_open(const struct needs *needs, __u32 emit)
 	skel->rodata->only_tgid = opt.pid;
 	skel->rodata->emit_events = emit;
 	skel->rodata->cost_latencies = needs->cost_latencies;
+	skel->rodata->free_latencies = needs->free_latencies;
 	err = choose_programs(needs);
 	free_types();
 	if (err)
