@@ -726,6 +726,8 @@ struct gmem_pool_report {
 };
 
 void gmem_count_resident(struct address_space *mapping, struct gmem_resident *res);
+void gmem_keep_bad(struct folio *folio);
+void gmem_keep_all_bad(struct address_space *mapping);
 void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end);
 bool gmem_remove_zeroes(struct address_space *mapping, pgoff_t start, pgoff_t end);
 int gmem_split_at(struct address_space *mapping, pgoff_t index, bool wait, int *order);

@@ -74,6 +74,7 @@ static bool gmem_scrub_locked(struct address_space *mapping, struct folio *folio
 			scrubbed->zeroed += folio_nr_pages(folio);
 		}
 	}
+	gmem_keep_bad(folio);
 	folio_cancel_dirty(folio);
 	return true;
 }

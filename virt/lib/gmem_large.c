@@ -358,6 +358,46 @@ static void gmem_folio_unmap(struct address_space *mapping, struct folio *folio)
 }
 
 /**
+ * gmem_keep_bad - a folio is about to leave its page cache: keep it for good if part of it is bad
+ * @folio: the folio, locked, or of an inode that is being evicted
+ *
+ * The page allocator looks for bad pages among single pages only: it would hand out one that is in
+ * a large folio. What could not be split when the page went bad is therefore never given back.
+ */
+void gmem_keep_bad(struct folio *folio)
+{
+	if (unlikely(folio_test_large(folio) && folio_contain_hwpoisoned_page(folio)))
+		folio_get(folio);
+}
+
+/**
+ * gmem_keep_all_bad - gmem_keep_bad() for all that an inode has
+ * @mapping: page cache of guest memory, whose inode is being evicted
+ *
+ * Context: process context, may sleep.
+ */
+void gmem_keep_all_bad(struct address_space *mapping)
+{
+#ifdef CONFIG_MEMORY_FAILURE
+	struct folio_batch fbatch;
+	pgoff_t next = 0;
+	unsigned int i;
+
+	if (likely(!atomic_long_read(&num_poisoned_pages)))
+		return;
+
+	folio_batch_init(&fbatch);
+	while (filemap_get_folios(mapping, &next, ULONG_MAX, &fbatch)) {
+		for (i = 0; i < folio_batch_count(&fbatch); i++)
+			gmem_keep_bad(fbatch.folios[i]);
+		folio_batch_release(&fbatch);
+		cond_resched();
+	}
+#endif
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_keep_all_bad, "kvm");
+
+/**
  * gmem_remove_range - remove the folios of a range
  * @mapping: page cache of guest memory
  * @start: first page
@@ -382,6 +422,7 @@ void gmem_remove_range(struct address_space *mapping, pgoff_t start, pgoff_t end
 			folio_lock(folio);
 			if (gmem_folio_within(mapping, folio, start, end)) {
 				gmem_folio_unmap(mapping, folio);
+				gmem_keep_bad(folio);
 				generic_error_remove_folio(mapping, folio);
 			}
 			folio_unlock(folio);

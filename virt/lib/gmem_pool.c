@@ -176,6 +176,16 @@ static bool gmem_pool_poisoned(struct folio *folio)
 	return false;
 }
 
+/*
+ * The page allocator keeps a bad page if it is freed by itself. In a large folio it would give it
+ * to the next one, which may well be us again: that folio is lost.
+ */
+static void gmem_pool_put_bad(struct folio *folio)
+{
+	if (!folio_test_large(folio))
+		folio_put(folio);
+}
+
 /* So many folios have come, or (negative) gone: they count as memory that is available. */
 static void gmem_pool_account(const struct gmem_pool *pool, long folios)
 {
@@ -255,7 +265,7 @@ struct folio *gmem_pool_take(int nid, unsigned int order)
 
 	gmem_pool_account(pool, -1);
 	if (unlikely(gmem_pool_poisoned(folio))) {
-		folio_put(folio);
+		gmem_pool_put_bad(folio);
 		return NULL;
 	}
 	gmem_pool_trace(pool, GMEM_POOL_TAKE, 1, 0);
@@ -399,7 +409,10 @@ static unsigned long gmem_pool_free(struct gmem_pool *pool, unsigned long keep, 
 		moved = gmem_pool_move(pool, keep, min(nr - freed, GMEM_POOL_BATCH), &list);
 		list_for_each_entry_safe(folio, next, &list, lru) {
 			list_del(&folio->lru);
-			folio_put(folio);
+			if (unlikely(gmem_pool_poisoned(folio)))
+				gmem_pool_put_bad(folio);
+			else
+				folio_put(folio);
 		}
 		freed += moved;
 		cond_resched();
@@ -502,7 +515,10 @@ static void gmem_pool_add(struct gmem_pool *pool, struct folio *folio, bool fres
 		pool->stats.given_back++;
 	}
 	gmem_pool_account(pool, -1);
-	folio_put(folio);
+	if (bad)
+		gmem_pool_put_bad(folio);
+	else
+		folio_put(folio);
 }
 
 static bool gmem_pool_may_fill(const struct gmem_pool *pool)
