@@ -72,10 +72,12 @@ static int read_iter(int iter, void **recs, size_t size)
 static int read_slots(__u32 pid, __u32 fd, struct mem_slot **slots)
 {
 	union bpf_iter_link_info info = { .task.tid = pid };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
-		    .link_info_len = sizeof(info));
 	struct bpf_link *link;
 	int nr;
+
+	/* Its padding, too, is zeroed by that. */
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info,
+		    .link_info_len = sizeof(info));
 
 	*slots = NULL;
 	skel->bss->vm_fd = fd;

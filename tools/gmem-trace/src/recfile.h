@@ -13,8 +13,8 @@
  *   REC_VM:	tgid, then the bytes of its name
  *   REC_MEMORY: signed ns since the record before, tgid, what is known (REC_KNOWS_*), private and
  *		shared bytes
- *   REC_LOSSES: events dropped, events of VMs too many, of threads; since later: of series too many,
- *		and VMs that ended before it was known whether they are wanted
+ *   REC_LOSSES: events dropped, events of VMs too many, of threads; since later: of series too
+ *		many, and VMs that ended before it was known whether they are wanted
  *   REC_END:	number of records before it
  *
  * Later versions may add types, and fields at the end of records; readers skip what they do not
