@@ -341,7 +341,8 @@ static bool gmem_remove_if_zero(struct address_space *mapping, struct folio *fol
 {
 	if (folio_ref_count(folio) != folio_nr_pages(folio) + 1)
 		return false;
-	if (gmem_folio_is_zero(folio))
+	/* What is bad is not looked at, and stays until its file ends. */
+	if (!folio_contain_hwpoisoned_page(folio) && gmem_folio_is_zero(folio))
 		generic_error_remove_folio(mapping, folio);
 	return true;
 }
