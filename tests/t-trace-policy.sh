@@ -107,7 +107,7 @@ forget
 # Two pages of it, of which one is there already
 vm a 'convert private 0x100200000 8K'
 assert_events . "populating at once" <<END
-policy_decision: ID tgid=$pid name=prealloc op=prealloc why=convert index=512 nr=2 a=1 b=2 fitted=0 clamped=0 shadow=0
+policy_decision: ID tgid=$pid name=prealloc op=prealloc why=convert index=512 nr=2 a=1 b=0 fitted=0 clamped=0 shadow=0
 policy_decision: ID tgid=$pid name=prealloc op=alloc why=prealloc index=513 nr=1 a=0 b=1 fitted=0 clamped=0 shadow=0
 alloc: ID tgid=$pid index=513 gfn=0xffffffffffffffff why=prealloc asked=0 fitted=0 order=0 node=N zero=alloc ret=0 ns=T
 zero: ID tgid=$pid index=513 nr=1 when=ahead ns=T

@@ -241,6 +241,9 @@ struct gmem_alloc_ctx {
  * @from: decision: first page to populate; @start when the op is called
  * @count: decision: pages to populate; 0 when the op is called. What reaches past the file is
  *	   fitted
+ * @map: decision: 1 to map it too for the vCPU that faulted, so that it does not fault on it. For
+ *	 %GMEM_WHY_GUEST_FAULT with %GMEM_HOW_NOW and at most %GMEM_FAULT_NOW_PAGES, else fitted.
+ *	 KVM_PRE_FAULT_MEMORY maps what it was told to, and ignores this
  */
 struct gmem_prealloc_ctx {
 	struct gmem_info obj;
@@ -250,6 +253,7 @@ struct gmem_prealloc_ctx {
 	__u32 how;
 	__u64 from;
 	__u64 count;
+	__u32 map;
 };
 
 /**

@@ -105,6 +105,16 @@ static struct gmem_verdict gmem_check_alloc(struct gmem_obj *obj, struct gmem_al
 	return verdict;
 }
 
+/*
+ * Only a vCPU that waits for memory can have more of it mapped, and only what is there when it goes
+ * on. Hardware that owns memory has a say in what is mapped, and wants to hear of it from the guest.
+ */
+static bool gmem_may_map(struct gmem_obj *obj, const struct gmem_prealloc_ctx *ctx)
+{
+	return ctx->why == GMEM_WHY_GUEST_FAULT && ctx->how == GMEM_HOW_NOW &&
+	       ctx->count <= GMEM_FAULT_NOW_PAGES && !(obj->flags & GMEM_OBJ_HW_OWNED);
+}
+
 static struct gmem_verdict gmem_check_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx)
 {
 	struct gmem_verdict verdict = {};
@@ -126,9 +136,17 @@ static struct gmem_verdict gmem_check_prealloc(struct gmem_obj *obj, struct gmem
 		}
 	}
 
+	if (ctx->map > 1) {
+		verdict.nonsense = "prealloc: unknown map";
+	} else if (ctx->map && !gmem_may_map(obj, ctx)) {
+		verdict.fitted = true;
+		ctx->map = 0;
+	}
+
 	if (verdict.nonsense || ctx->how == GMEM_HOW_NONE || !ctx->count) {
 		ctx->how = GMEM_HOW_NONE;
 		ctx->count = 0;
+		ctx->map = 0;
 	}
 	return verdict;
 }
@@ -249,7 +267,7 @@ void gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)			\
 EXPORT_SYMBOL_FOR_MODULES(gmem_decide_##op, "kvm")
 
 GMEM_ASK(alloc, ALLOC, ctx->index, 1ULL << ctx->order, ctx->order, ctx->zero);
-GMEM_ASK(prealloc, PREALLOC, ctx->from, ctx->count, ctx->how, ctx->count);
+GMEM_ASK(prealloc, PREALLOC, ctx->from, ctx->count, ctx->how, ctx->map);
 GMEM_ASK(convert, CONVERT, ctx->start, ctx->nr, ctx->how, ctx->quiet_ms);
 GMEM_ASK(free, FREE, ctx->start, ctx->nr, ctx->mode, 0);
 

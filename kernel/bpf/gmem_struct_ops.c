@@ -1127,6 +1127,7 @@ static const struct {
 	GMEM_WRITABLE(GMEM_BTF_PREALLOC_CTX, gmem_prealloc_ctx, how),
 	GMEM_WRITABLE(GMEM_BTF_PREALLOC_CTX, gmem_prealloc_ctx, from),
 	GMEM_WRITABLE(GMEM_BTF_PREALLOC_CTX, gmem_prealloc_ctx, count),
+	GMEM_WRITABLE(GMEM_BTF_PREALLOC_CTX, gmem_prealloc_ctx, map),
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, obj.cookie),
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, how),
 	GMEM_WRITABLE(GMEM_BTF_CONVERT_CTX, gmem_convert_ctx, quiet_ms),

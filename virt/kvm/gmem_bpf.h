@@ -40,8 +40,11 @@ struct kvm_gmem_place {
  * @kvm: the VM that it is for, if @slot is known
  * @slot: the memslot that it is for, or NULL
  * @place: where to allocate, for a worker, which is no part of the VM; NULL: as current is to
+ * @only_present: do not allocate it
  * @allocated: set if it was not there and was allocated
  * @pooled: set if that came from a pool, zeroed
+ * @map_gfn: set if a policy wants more mapped for the vCPU that faulted: the first guest frame
+ * @map_nr: and how many of them; 0 for none
  */
 struct kvm_gmem_access {
 	enum gmem_why why;
@@ -49,8 +52,11 @@ struct kvm_gmem_access {
 	struct kvm *kvm;
 	const struct kvm_memory_slot *slot;
 	const struct kvm_gmem_place *place;
+	bool only_present;
 	bool allocated;
 	bool pooled;
+	gfn_t map_gfn;
+	u64 map_nr;
 };
 
 /**
@@ -202,16 +208,23 @@ void kvm_gmem_ahead_stop(struct inode *inode);
 void kvm_gmem_ahead_evict(struct inode *inode);
 void kvm_gmem_ahead_free(struct kvm_gmem_ahead *ahead);
 void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end);
-void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr);
+void __kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr,
+			 struct kvm_gmem_access *access);
 void kvm_gmem_bound(struct kvm *kvm, const struct kvm_userspace_memory_region2 *mem);
 void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn, bool to_private);
 
+/* Something happened to [@start, @start + @nr): does the policy want it populated? */
+static inline void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr)
+{
+	__kvm_gmem_prealloc(inode, why, start, nr, NULL);
+}
+
 /* A lookup found nothing and allocated: does the policy want more around it? */
 static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index,
-				   const struct kvm_gmem_access *access)
+				   struct kvm_gmem_access *access)
 {
 	if (gmem_policy_enabled() && access->allocated)
-		kvm_gmem_prealloc(inode, access->why, index, 1);
+		__kvm_gmem_prealloc(inode, access->why, index, 1, access);
 }
 #else
 static inline bool gmem_policy_enabled(void)
@@ -312,7 +325,7 @@ static inline void kvm_gmem_converted(struct inode *inode, pgoff_t start, u64 nr
 }
 
 static inline void kvm_gmem_missed(struct inode *inode, pgoff_t index,
-				   const struct kvm_gmem_access *access)
+				   struct kvm_gmem_access *access)
 {
 }
 #endif /* CONFIG_GMEM_BPF */

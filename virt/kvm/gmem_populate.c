@@ -192,9 +192,9 @@ static int kvm_gmem_populate_lock(struct address_space *mapping, enum gmem_why w
 
 /*
  * Populate in the context of the VMM: until a signal, or a punch, says that it has other things to
- * do.
+ * do. Returns the end of what is there now.
  */
-static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
+static pgoff_t kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
 				  pgoff_t end, enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
@@ -221,6 +221,7 @@ static void kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *polic
 		cond_resched();
 	}
 	kvm_gmem_trace_populated(inode, start, end, why, false, done, ret, clock);
+	return min(index, end);
 }
 
 static struct kvm_gmem_ahead_range *kvm_gmem_ahead_first(struct kvm_gmem_ahead *ahead)
@@ -379,13 +380,15 @@ drop:
 	gmem_policy_put(policy);
 }
 
-static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgoff_t start, u64 nr,
-				    enum gmem_why why)
+/* Returns the end of what is there now, from @start on. */
+static pgoff_t kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgoff_t start,
+				       u64 nr, enum gmem_why why)
 {
 	struct gmem_policy *policy = gmem_policy_get_effective(GMEM_I(inode)->obj);
+	pgoff_t end = start;
 
 	if (!policy)
-		return;
+		return end;
 
 	atomic64_add(nr, &GMEM_I(inode)->obj->stats.prealloc_asked);
 
@@ -397,24 +400,48 @@ static void kvm_gmem_populate_ahead(struct inode *inode, enum gmem_how how, pgof
 		how = GMEM_HOW_BACKGROUND;
 
 	if (how == GMEM_HOW_NOW) {
-		kvm_gmem_populate_now(inode, policy, start, start + nr, why);
+		end = kvm_gmem_populate_now(inode, policy, start, start + nr, why);
 		gmem_policy_put(policy);
 	} else {
 		kvm_gmem_populate_later(inode, policy, start, start + nr, why);
 	}
+	return end;
+}
+
+/*
+ * Have a vCPU map of [@start, @end) what the memslot that it faulted on binds. Page tables take
+ * memory, too.
+ */
+static void kvm_gmem_map_ahead(struct inode *inode, struct kvm_gmem_access *access, pgoff_t start,
+			       pgoff_t end)
+{
+	const struct kvm_memory_slot *slot = access->slot;
+
+	if (gmem_obj_memory_short(GMEM_I(inode)->obj))
+		return;
+
+	start = max(start, slot->gmem.pgoff);
+	end = min(end, slot->gmem.pgoff + slot->npages);
+	if (start >= end)
+		return;
+
+	access->map_gfn = slot->base_gfn + start - slot->gmem.pgoff;
+	access->map_nr = end - start;
 }
 
 /**
- * kvm_gmem_prealloc - something happened that a policy may want to populate more for
+ * __kvm_gmem_prealloc - something happened that a policy may want to populate more for
  * @inode: inode of the guest_memfd
  * @why: what happened
  * @start: first page that it is about
  * @nr: how many pages
+ * @access: of a fault, which is told what to map beside what it needs; else NULL
  *
  * Context: process context. If @why is %GMEM_WHY_HOST_FAULT mmap_lock and a folio may be locked,
  * else nothing that populating needs: neither slots_lock nor the invalidate lock nor a folio.
  */
-void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr)
+void __kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u64 nr,
+			 struct kvm_gmem_access *access)
 {
 	struct gmem_prealloc_ctx ctx = {
 		.start = start,
@@ -423,22 +450,13 @@ void kvm_gmem_prealloc(struct inode *inode, enum gmem_why why, pgoff_t start, u6
 		.how = GMEM_HOW_NONE,
 		.from = start,
 	};
-
-	switch (why) {
-	case GMEM_WHY_CREATE:
-	case GMEM_WHY_BIND:
-	case GMEM_WHY_CONVERT:
-	case GMEM_WHY_GUEST_FAULT:
-	case GMEM_WHY_HOST_FAULT:
-		break;
-	default:
-		/* fallocate() and populate say themselves how much they want. */
-		return;
-	}
+	pgoff_t end = start;
 
 	gmem_decide_prealloc(GMEM_I(inode)->obj, &ctx);
 	if (ctx.how != GMEM_HOW_NONE)
-		kvm_gmem_populate_ahead(inode, ctx.how, ctx.from, ctx.count, why);
+		end = kvm_gmem_populate_ahead(inode, ctx.how, ctx.from, ctx.count, why);
+	if (ctx.map)
+		kvm_gmem_map_ahead(inode, access, ctx.from, end);
 }
 
 /**
