@@ -54,6 +54,7 @@ nonsense alloc 'alloc: unknown zero mode' zero=0xffffffff order=0 node=0
 nonsense prealloc 'prealloc: unknown how' how=3
 nonsense prealloc 'prealloc: impossible range' how=1 from_set=true from=0xffffffffffffffff count=1
 nonsense prealloc 'prealloc: impossible range' how=2 count=0xffffffffffffffff
+nonsense prealloc 'prealloc: unknown map' map=2 how=1 count=1
 nonsense convert 'convert: unknown how' convert_how=0xffffffff
 nonsense convert 'convert: unknown rebuild' rebuild=2
 nonsense convert 'convert: unknown mute' mute=2
@@ -79,6 +80,9 @@ harmless 100 max_holes=0xffffffff rebuild=1
 harmless 0 cookie_set=true cookie=0xffffffffffffffff
 harmless 100 quiet_ms=0xffffffff
 harmless 50 convert_how=2
+harmless 25 how=2 map=1 count=4
+harmless 0 how=1 map=1 count=512
+harmless 1 how=1 map=1 count=513
 harmless 100 how=2 from_set=true from=2000 count=0x7ffffffffffff
 replace hostile --set init_ret=-4096
 scopes=$(fdinfo a policy)

@@ -5,7 +5,7 @@
 # the rest of prealloc: policy-prealloc; huge: policy-huge; huge_adaptive: policy-adaptive.)
 . "$(dirname "$0")/policy.sh"
 
-trace_begin zero prealloc
+trace_begin zero prealloc fault
 
 # ---- scrub ----
 
@@ -47,6 +47,24 @@ counted fault_around 'windows=16' '1M in sequence'
 # The last window reaches past the end of the file no more than the file does
 vm c "close; create 36K; bind 2 5G 0 36K; convert private 5G 36K; gtouch 5G 4K"
 fdinfo_is c resident=$((36 * K)) clamped=0
+
+# The window of a vCPU that faulted is mapped for it: it faults once, and what it then reads and writes is right. What is
+# shared stays out, though it is populated, and what lies behind the memslot
+replace fault_around --set map=true
+vm c "use 0; close; create 4M; bind 4 7G 0 160K; bind 5 8G 160K 1M; convert private 7G 160K; convert shared $((7 * G + 16 * K)) 8K"
+: >"$TRACE/trace"
+vm c 'gtouch 7G 4K'
+assert_traced 'kvm_gmem_fault: .*allocated=1 .*prefetch=0' 1 'faults'
+assert_traced 'kvm_gmem_fault: .*allocated=0 .*prefetch=1' 13 'pages that were mapped ahead'
+vm c "gcheck 7G 16K 0; gfill $((7 * G + 24 * K)) 40K 3; gcheck $((7 * G + 24 * K)) 40K 3"
+assert_traced 'kvm_gmem_fault: .*prefetch=0' 1 'faults in the window'
+vm c "gtouch $((7 * G + 128 * K)) 32K"
+assert_traced 'kvm_gmem_fault: .*prefetch=0' 2 'faults in a window of which the slot has half'
+assert_traced 'kvm_gmem_fault: .*prefetch=1' $((13 + 7)) 'pages that were mapped ahead'
+vm c "punch 0 64K; gcheck 7G 16K 0"
+assert_traced 'kvm_gmem_fault: .*prefetch=0' 3 'faults, after a hole was punched'
+assert_traced 'kvm_gmem_fault: .*allocated=1 .*prefetch=1' 0 'pages that were allocated to be mapped ahead'
+fdinfo_is c clamped=0
 
 replace fault_around --set window_kb=4
 _base=()

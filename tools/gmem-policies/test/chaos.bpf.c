@@ -109,12 +109,14 @@ GMEM_OP(prealloc, ctx)
 	/* One of 8 begins behind the end. */
 	ctx->from = random64() % (pages + pages / 8 + 1);
 	ctx->count = bpf_get_prandom_u32() & (max_count - 1);
+	ctx->map = one_in(2);
 	COUNT(populated);
 	if (!lose_it())
 		return;
 	ctx->how = random64();
 	ctx->from = random64();
 	ctx->count = random64();
+	ctx->map = random64();
 }
 
 GMEM_OP(convert, ctx)

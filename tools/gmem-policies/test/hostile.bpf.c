@@ -34,6 +34,7 @@ TUNABLE(__u64, count, 0, "prealloc: count");
 TUNABLE(__u32, convert_how, GMEM_HOW_NONE, "convert: how");
 TUNABLE(__u32, quiet_ms, 0, "convert: quiet_ms");
 TUNABLE(__u32, mute, 0, "convert: mute");
+TUNABLE(__u32, map, 0, "prealloc: map");
 TUNABLE(__u32, rebuild, 0, "convert: rebuild");
 TUNABLE(__u32, max_holes, 0, "convert: max_holes");
 TUNABLE(__u32, mode, GMEM_FREE_GIVE_BACK, "free: mode");
@@ -99,6 +100,7 @@ GMEM_OP(prealloc, ctx)
 	if (random || from_set)
 		ctx->from = BITS(from);
 	ctx->count = BITS(count);
+	ctx->map = BITS(map);
 }
 
 GMEM_OP(convert, ctx)
