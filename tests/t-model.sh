@@ -41,6 +41,13 @@ model() {
 	done
 }
 
+# take load|replace POLICY: with what it does not do by itself
+take() {
+	local set=()
+	if [ "$2" = fault_around ]; then set=(--set map=true); fi
+	"$1" "$2" "${set[@]}"
+}
+
 # It notices: a page that is lost, and a byte that should not be there.
 for breakage in lost stale; do
 	assert_fails 1 gmem_model --size 4M --ops 400 --seed 5 --break $breakage
@@ -50,7 +57,7 @@ done
 model none
 
 for policy in "${policies[@]}"; do
-	load "$policy"
+	take load "$policy"
 	if [[ $policy == huge* ]]; then model "$policy" $weight; else model "$policy"; fi
 	# Which of the shapes has whole blocks to itself is up to chance; that none has, is not.
 	if [[ $policy == huge* ]]; then
@@ -66,9 +73,9 @@ swap_policies() {
 	local policy
 	while [ ! -e "$TMP/stop" ]; do
 		for policy in "${policies[@]}"; do
-			load "$policy"
+			take load "$policy"
 			sleep 0.5
-			replace "$policy"
+			take replace "$policy"
 			sleep 0.5
 			unload "$policy"
 			echo "$policy" >>"$TMP/swaps"

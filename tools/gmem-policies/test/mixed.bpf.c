@@ -106,6 +106,7 @@ GMEM_OP(prealloc, ctx)
 	ctx->how = (r >> 8) % 3;
 	ctx->from = bpf_get_prandom_u32() % pages;
 	ctx->count = r >> 16 & 127;
+	ctx->map = r >> 3 & 1;
 	COUNT(populated);
 }
 
