@@ -99,6 +99,10 @@ bad 'gmem-trace top: at most 2,700 ' trace top 3
 bad 'tracing: export: not measured' trace export 0
 bad 'no policy: faults at most \+1.00 %' nopolicy touch 1.01
 bad 'growth, huge: .* fallocate n\^1\.[1-9]' huge grow_fallocate_1g 2 huge grow_fallocate_256m 1.6 huge grow_fallocate_64m 1.3
+bad 'growth, huge: .* convert, vCPUs n\^1\.' huge vcpus_4 1.2 huge vcpus_8 1.5
+# As many instructions more as on the pristine kernel, of fewer
+made "$tmp/cheap" huge vms_8 0.1 huge vms_32 0.1 huge vcpus_1 0.1 huge vcpus_2 0.11 huge vcpus_4 0.13 huge vcpus_8 0.15 pristine vcpus_8 1.06
+expect 0 '^pass: growth, huge: .*pristine kernel; convert, vCPUs n\^1\.[1-9].* 400 instructions above linear, 480 on the' $report "$tmp/cheap"
 bad 'boot: to all touched' boot fill 10
 bad 'the clock counts' pristine clear 2
 
