@@ -6,28 +6,24 @@
 #include <linux/gmem_policy.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/processor.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/xarray.h>
 
-/* Count a folio, unless it has just left, or been made part of something else. */
-static bool gmem_count_folio(struct xa_state *xas, struct folio *folio, struct gmem_resident *res)
+/*
+ * Count a folio. It may be freed, and be part of something else, any time: the page cache knows
+ * what size it has there, and whatever its flags say does no harm. A reference would make it seem
+ * in use to who is about to scrub, split or rebuild it.
+ */
+static void gmem_count_folio(struct xa_state *xas, const struct folio *folio,
+			     struct gmem_resident *res)
 {
-	bool here;
+	int order = xas_get_order(xas);
 
-	/* It may be freed, and be part of something else, any time: a reference keeps its size. */
-	if (!folio_try_get(folio))
-		return false;
-	here = folio == xas_reload(xas);
-	if (here) {
-		res->folios[min(folio_order(folio), GMEM_ORDER_MAX)]++;
-		res->bytes += folio_size(folio);
-		if (folio_test_uptodate(folio))
-			res->ready += folio_size(folio);
-	}
-	folio_put(folio);
-	return here;
+	res->folios[min(order, GMEM_ORDER_MAX)]++;
+	res->bytes += PAGE_SIZE << order;
+	if (test_bit(PG_uptodate, &folio->flags.f))
+		res->ready += PAGE_SIZE << order;
 }
 
 /**
@@ -53,16 +49,9 @@ void gmem_count_resident(struct address_space *mapping, struct gmem_resident *re
 	xas_for_each(&xas, folio, ULONG_MAX) {
 		if (xas_retry(&xas, folio) || xa_is_value(folio))
 			continue;
-		/* Who has frozen it, to split it for example, should come to an end with that. */
-		if (!gmem_count_folio(&xas, folio, res)) {
-			xas_reset(&xas);
-			cpu_relax();
-		}
+		gmem_count_folio(&xas, folio, res);
 
-		/*
-		 * Long files take long, and so may those who freeze folios, and a preemptible RCU
-		 * does not mind being held: let go now and then.
-		 */
+		/* Long files take long, and a preemptible RCU does not mind being held. */
 		if (++seen % XA_CHECK_SCHED == 0) {
 			xas_pause(&xas);
 			rcu_read_unlock();
