@@ -177,12 +177,12 @@ static bool gmem_pool_poisoned(struct folio *folio)
 }
 
 /*
- * The page allocator keeps a bad page if it is freed by itself. In a large folio it would give it
- * to the next one, which may well be us again: that folio is lost.
+ * Give a folio to the page allocator. That keeps a bad page if it is freed by itself. In a large
+ * folio it would give it to the next one, which may well be us again: such a folio is lost.
  */
-static void gmem_pool_put_bad(struct folio *folio)
+static void gmem_pool_put(struct folio *folio)
 {
-	if (!folio_test_large(folio))
+	if (!folio_test_large(folio) || likely(!gmem_pool_poisoned(folio)))
 		folio_put(folio);
 }
 
@@ -265,7 +265,7 @@ struct folio *gmem_pool_take(int nid, unsigned int order)
 
 	gmem_pool_account(pool, -1);
 	if (unlikely(gmem_pool_poisoned(folio))) {
-		gmem_pool_put_bad(folio);
+		gmem_pool_put(folio);
 		return NULL;
 	}
 	gmem_pool_trace(pool, GMEM_POOL_TAKE, 1, 0);
@@ -293,7 +293,7 @@ void gmem_pool_return(struct folio *folio)
 		}
 		pool->stats.given_back++;
 	}
-	folio_put(folio);
+	gmem_pool_put(folio);
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_pool_return, "kvm");
 
@@ -409,10 +409,7 @@ static unsigned long gmem_pool_free(struct gmem_pool *pool, unsigned long keep, 
 		moved = gmem_pool_move(pool, keep, min(nr - freed, GMEM_POOL_BATCH), &list);
 		list_for_each_entry_safe(folio, next, &list, lru) {
 			list_del(&folio->lru);
-			if (unlikely(gmem_pool_poisoned(folio)))
-				gmem_pool_put_bad(folio);
-			else
-				folio_put(folio);
+			gmem_pool_put(folio);
 		}
 		freed += moved;
 		cond_resched();
@@ -515,10 +512,7 @@ static void gmem_pool_add(struct gmem_pool *pool, struct folio *folio, bool fres
 		pool->stats.given_back++;
 	}
 	gmem_pool_account(pool, -1);
-	if (bad)
-		gmem_pool_put_bad(folio);
-	else
-		folio_put(folio);
+	gmem_pool_put(folio);
 }
 
 static bool gmem_pool_may_fill(const struct gmem_pool *pool)
