@@ -19,6 +19,11 @@
  * (max_percent). A shrinker gives them back under memory pressure, and they are not filled for a
  * while after that.
  *
+ * On a host that runs for long, page cache has all memory that nobody else needs, and there is no
+ * other that is free. kswapd is asked to take some of that for the pools, as long as there is twice
+ * as much of it as of them; and it spares them, as long as there is as much. Nobody waits for such
+ * memory, and who does need some, and waits for it (direct reclaim), gets that of the pools.
+ *
  * Locks: gmem_pool_mutex (sizes, threads), pool->lock (lists; a leaf).
  */
 #include <linux/cleanup.h>
@@ -57,6 +62,13 @@
 /* How long a node is left alone after memory was short, and a pool after there was none for it. */
 #define GMEM_POOL_PAUSE		(10 * HZ)
 
+/* The same if kswapd is making some: to begin with, and twice as long each time there is none. */
+#define GMEM_POOL_SOON		max(HZ / 50, 1)
+
+/* How folios are allocated: what is there, without reclaim. */
+#define GMEM_POOL_GFP		((GFP_HIGHUSER & ~__GFP_RECLAIM) | __GFP_THISNODE | \
+				 __GFP_NOWARN | __GFP_NOMEMALLOC)
+
 /* Folios that are freed at a time. */
 #define GMEM_POOL_BATCH		256UL
 
@@ -71,6 +83,7 @@
  * @order: order of the folios
  * @filling: the thread fills it up to @high
  * @resume: not before that, because the last allocation failed; jiffies
+ * @pause: how long it was left alone then; only its thread uses it
  * @low: fewer than so many ready folios make it filled
  * @high: folios, ready and dirty, that it may have
  * @nr_ready: how many are ready
@@ -84,6 +97,7 @@ struct gmem_pool {
 	unsigned int order;
 	bool filling;
 	unsigned long resume;
+	unsigned long pause;
 	unsigned long low;
 	unsigned long high;
 	unsigned long nr_ready;
@@ -424,9 +438,32 @@ static unsigned long gmem_pool_free(struct gmem_pool *pool, unsigned long keep, 
 
 /* ---- The thread ---- */
 
+/* Pages in the pools of a node. */
+static unsigned long gmem_pool_pages(const struct gmem_pool_node *node)
+{
+	unsigned long pages = 0;
+	int i;
+
+	for (i = 0; i < GMEM_POOLS_PER_NODE; i++) {
+		const struct gmem_pool *pool = &node->pools[i];
+
+		pages += (READ_ONCE(pool->nr_ready) + READ_ONCE(pool->nr_dirty)) << pool->order;
+	}
+	return pages;
+}
+
+/* Is there @times as much page cache on a node as is in its pools? */
+static bool gmem_pool_cache_is(const struct gmem_pool_node *node, unsigned int times)
+{
+	struct pglist_data *pgdat = NODE_DATA(node->nid);
+
+	return node_page_state(pgdat, NR_INACTIVE_FILE) + node_page_state(pgdat, NR_ACTIVE_FILE) >
+	       times * gmem_pool_pages(node);
+}
+
 /*
- * Is there so much free memory on the node that nobody would miss a step of it? Filling a pool
- * should neither make anything be reclaimed, nor have the next allocation do so.
+ * Is there so much free memory on the node that nobody would miss a step of it? Taking that should
+ * neither make anything be reclaimed, nor have the next allocation do so.
  */
 static bool gmem_pool_may_allocate(int nid)
 {
@@ -442,12 +479,36 @@ static bool gmem_pool_may_allocate(int nid)
 	return free > enough;
 }
 
-static struct folio *gmem_pool_allocate(int nid, unsigned int order)
+/*
+ * May a folio be taken in the place of page cache? Have kswapd reclaim up to its high watermark, as
+ * it does for all that is below, and take what is above the low one: who allocates then need not
+ * reclaim for it.
+ */
+static bool gmem_pool_may_displace(const struct gmem_pool_node *node, unsigned int order)
 {
-	gfp_t gfp = (GFP_HIGHUSER & ~__GFP_RECLAIM) | __GFP_THISNODE | __GFP_NOWARN |
-		    __GFP_NOMEMALLOC;
+	struct zone *zone;
+	bool may = false;
 
-	return gmem_pool_may_allocate(nid) ? __folio_alloc(gfp, order, nid, NULL) : NULL;
+	if (!gmem_pool_cache_is(node, 2))
+		return false;
+
+	for_each_populated_zone(zone) {
+		if (zone_to_nid(zone) != node->nid)
+			continue;
+		may |= zone_watermark_ok(zone, order, low_wmark_pages(zone),
+					 gfp_zone(GMEM_POOL_GFP), 0);
+		wakeup_kswapd(zone, GMEM_POOL_GFP, order, gfp_zone(GMEM_POOL_GFP));
+	}
+	return may;
+}
+
+static struct folio *gmem_pool_allocate(const struct gmem_pool *pool)
+{
+	const struct gmem_pool_node *node = gmem_pool_owner(pool);
+
+	if (!gmem_pool_may_allocate(node->nid) && !gmem_pool_may_displace(node, pool->order))
+		return NULL;
+	return __folio_alloc(GMEM_POOL_GFP, pool->order, node->nid, NULL);
 }
 
 static void gmem_pool_zero(struct folio *folio)
@@ -485,10 +546,17 @@ static bool gmem_pool_wants_one(struct gmem_pool *pool)
 /* No memory for another one: not now. */
 static void gmem_pool_give_up(struct gmem_pool *pool)
 {
+	unsigned long most = GMEM_POOL_PAUSE;
+
+	if (gmem_pool_cache_is(gmem_pool_owner(pool), 2))
+		pool->pause = clamp(2 * pool->pause, GMEM_POOL_SOON, most);
+	else
+		pool->pause = most;
+
 	guard(spinlock)(&pool->lock);
 
 	pool->nr_dirty--;
-	WRITE_ONCE(pool->resume, jiffies + GMEM_POOL_PAUSE);
+	WRITE_ONCE(pool->resume, jiffies + pool->pause);
 }
 
 /* Zero a folio that counts as dirty, and have it taken. */
@@ -532,11 +600,12 @@ static bool gmem_pool_fill_one(struct gmem_pool *pool)
 	}
 	if (!gmem_pool_may_fill(pool) || !gmem_pool_wants_one(pool))
 		return false;
-	folio = gmem_pool_allocate(gmem_pool_owner(pool)->nid, pool->order);
+	folio = gmem_pool_allocate(pool);
 	if (!folio) {
 		gmem_pool_give_up(pool);
 		return false;
 	}
+	pool->pause = 0;
 	gmem_pool_add(pool, folio, true);
 	return true;
 }
@@ -748,15 +817,11 @@ MODULE_PARM_DESC(max_percent,
 static unsigned long gmem_pool_count(struct shrinker *shrinker, struct shrink_control *sc)
 {
 	struct gmem_pool_node *node = gmem_pool_node(sc->nid);
-	unsigned long pages = 0;
-	int i;
 
-	for (i = 0; node && i < GMEM_POOLS_PER_NODE; i++) {
-		struct gmem_pool *pool = &node->pools[i];
-
-		pages += (READ_ONCE(pool->nr_ready) + READ_ONCE(pool->nr_dirty)) << pool->order;
-	}
-	return pages ?: SHRINK_EMPTY;
+	/* What kswapd does in time, before anybody waits, page cache is good enough for. */
+	if (!node || (current_is_kswapd() && gmem_pool_cache_is(node, 1)))
+		return SHRINK_EMPTY;
+	return gmem_pool_pages(node) ?: SHRINK_EMPTY;
 }
 
 static unsigned long gmem_pool_scan(struct shrinker *shrinker, struct shrink_control *sc)

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 300
+# On a host whose page cache has all memory, pools are filled in its place: kswapd makes some. They stay while page cache
+# comes and goes, and a process that needs memory gets it.
+. "$(dirname "$0")/policy.sh"
+
+events() { awk -v what="$1" '$1 == what { print $2 }' /proc/vmstat; }
+cache_mb() { awk '/^(Inactive|Active)\(file\)/ { kib += $2 } END { print int(kib / 1024) }' /proc/meminfo; }
+read_disk() { dd if=/dev/vda of=/dev/null bs=1M skip="$1" count="$2" 2>/dev/null; }
+
+# Memory that cannot be reclaimed, for want of swap: so that the disk is larger than what is left
+mkdir "$TMP/fill"
+mount -t tmpfs -o size=100%,mpol=interleave fill "$TMP/fill"
+cleanup "umount '$TMP/fill'"
+dd if=/dev/zero of="$TMP/fill/zeroes" bs=1M count=$(($(free_mb) - 900)) 2>/dev/null
+for skip in 0 700; do read_disk $skip 700; done
+kills=$(events oom_kill)
+note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
+assert_ge "$(cache_mb)" 600 'MiB of page cache'
+assert_le "$(free_mb)" 128 'MiB of free memory, less than the pools want'
+
+note 'single pages'
+load prezero --set pool_large_mb=0 --set pool_small_mb=64
+full 64 0 90
+note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
+note 'blocks'
+replace prezero --set pool_large_mb=64 --set pool_small_mb=16
+full 16 64 90
+note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
+
+note 'page cache that comes and goes'
+for skip in 0 700 1400; do read_disk $skip 600; done
+full 16 64 90
+
+note 'a memory hog'
+hog=$(($(free_mb) + $(cache_mb) + 48))
+dd if=/dev/zero of=/dev/null bs="${hog}M" count=1 iflag=fullblock 2>"$TMP/dd" || die "the hog of $hog MiB: $(cat "$TMP/dd")"
+assert_match "$(cat "$TMP/dd")" '1\+0 records out' "the hog of $hog MiB"
+assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
+unload prezero
+wait_for 20 pools_are "$NONE"
+none_lost
