@@ -174,6 +174,17 @@ wait_for 30 holes_are t "$((3 * M + 68 * K)) 0"
 vm t 'hcheck 0 1M 0x99; checkzero 1M 1M; hcheck 2M 2M 0x99'
 vm_end t
 
+# More holes than can wait
+vm_new u
+vm u 'vmtype=default; create 4M mmap shared; mmap; hfill 0 4M 0x99; pin 64K'
+pages=()
+for ((i = 0; i < 70; i++)); do pages+=("punch $((1024 + 8 * i))K 4K"); done
+vm u "$(printf '%s;' "${pages[@]}") unpin"
+fdinfo_is u holes-dropped=6
+assert_eq "$(obj u .holes_dropped)" 6 'pages of holes that were dropped, in show -j'
+assert_match "$(gmem-policy show "${VM_PID[u]}")" '0 pages not scrubbed, 6 of holes not freed' 'show'
+vm_end u
+
 # One that is being freed while its worker still waits
 vm_new s
 vm s 'vmtype=default; create 4M mmap shared; mmap; hfill 0 4M 0x99; pin 64K; punch 1M 128K'

@@ -231,6 +231,7 @@ json_object *obj_json(const struct kern *kern, const struct obj_rec *obj)
 	json_num(o, "fallbacks", obj->fallbacks);
 	json_num(o, "splits", obj->splits);
 	json_num(o, "splits_failed", obj->splits_failed);
+	json_num(o, "holes_dropped", obj->holes_dropped);
 	json_num(o, "rebuilds", obj->rebuilds);
 	json_num(o, "rebuilds_failed", obj->rebuilds_failed);
 

@@ -99,6 +99,7 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	rec->fallbacks = obj->stats.fallbacks.counter;
 	rec->splits = obj->stats.splits.counter;
 	rec->splits_failed = obj->stats.splits_failed.counter;
+	rec->holes_dropped = obj->stats.holes_dropped.counter;
 	rec->rebuilds = obj->stats.rebuilds.counter;
 	rec->rebuilds_failed = obj->stats.rebuilds_failed.counter;
 	rec->cookie = obj->cookie;

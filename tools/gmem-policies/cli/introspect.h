@@ -57,6 +57,7 @@ struct obj_rec {
 	__u64 fallbacks;
 	__u64 splits;
 	__u64 splits_failed;
+	__u64 holes_dropped;
 	__u64 rebuilds;
 	__u64 rebuilds_failed;
 	__u64 cookie;
