@@ -562,7 +562,6 @@ struct gmem_obj_stats {
  * @ahead_total: pages of background work since it was last idle
  * @ahead_done: pages of it that are done
  * @ahead_began: when it began, CLOCK_BOOTTIME ns
- * @drained: the batches of young folios were emptied for the memory that is being freed; a hint
  * @stats: counters
  * @rcu: frees it
  */
@@ -591,7 +590,6 @@ struct gmem_obj {
 	atomic64_t ahead_total;
 	atomic64_t ahead_done;
 	u64 ahead_began;
-	bool drained;
 	/* Written to by all vCPUs, apart from what they all read. */
 	struct gmem_obj_stats stats ____cacheline_aligned_in_smp;
 	struct rcu_head rcu;

@@ -175,7 +175,6 @@ u32 kvm_gmem_decide_free(struct inode *inode, pgoff_t start, pgoff_t end, enum g
 	if (!GMEM_I(inode)->obj)
 		return ctx.mode;
 
-	WRITE_ONCE(GMEM_I(inode)->obj->drained, false);
 	gmem_decide_free(GMEM_I(inode)->obj, &ctx);
 	return ctx.mode;
 }
@@ -202,12 +201,10 @@ u64 kvm_gmem_scrub(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode)
 	struct gmem_scrubbed scrubbed = {};
 
 	/*
-	 * What is young seems to be in use. Where nothing is, all CPUs need not be bothered; and
-	 * where they were, for an earlier part of the same range, what still seems so is.
+	 * What is young seems to be in use: nothing else tells which it is, for the guest may have
+	 * touched it a moment ago. Where nothing seems so, all CPUs need not be bothered.
 	 */
-	if (gmem_scrub_range(inode->i_mapping, start, end, mode, READ_ONCE(obj->drained),
-			     &scrubbed)) {
-		WRITE_ONCE(obj->drained, true);
+	if (gmem_scrub_range(inode->i_mapping, start, end, mode, false, &scrubbed)) {
 		gmem_drain_lru();
 		gmem_scrub_range(inode->i_mapping, start, end, mode, true, &scrubbed);
 	}
