@@ -5,7 +5,7 @@
 # same when part of one is punched out, is in use meanwhile, goes bad, or is made one again.
 . "$(dirname "$0")/policy.sh"
 
-trace_begin alloc fault split collapse
+trace_begin alloc fault split collapse free zero
 level() { traced "fault: .* order=$1 level=$2 "; }
 folios() { fdinfo "$1" "folios-order-$2"; }
 folios_are() { # VM ORDER N
@@ -233,8 +233,24 @@ for how in 'hread 0' 'munmap; mmap'; do
 done
 vm i "unpin; gread $((4 * G + 2 * M))"
 vm_end i
-splat_end
 unload huge
+
+# Scrubbed when its file ends: all of it but the bad page, which nobody has to be told of. The same of a single one.
+for order in 9 0; do
+	load hostile --set order=$order --set mode=1
+	vm_new k
+	vm k "vmtype=default; create 4M mmap shared; mmap; bind 1 4G 0 4M; hfill 0 4M 0x11; gread $((4 * G + M))"
+	if [ $order = 9 ]; then vm k 'pin 64K'; fi
+	_vm_do k 'madvise hwpoison 1M' || :
+	if [ $order = 9 ]; then vm k 'unpin'; fi
+	echo >"$TRACE/trace"
+	vm_end k
+	wait_for 20 no_objects
+	assert_traced 'free: .* why=evict mode=scrub pages=1024 failed=0' 1 "frees of folios of order $order, one of which is bad"
+	assert_traced 'zero: .* nr=1023 ' 1 'pages zeroed on their way out'
+	unload hostile
+done
+splat_end
 
 # ---- Smaller ones, when large ones cannot be had ----
 

@@ -152,6 +152,13 @@ static inline void kvm_gmem_widen(struct inode *inode, pgoff_t *start, pgoff_t *
 	}
 }
 
+/* What is left of an inode that is evicted is given back, but for large folios with a bad page. */
+static inline void kvm_gmem_keep_bad(struct inode *inode)
+{
+	if (kvm_gmem_may_be_large(inode))
+		gmem_keep_all_bad(inode->i_mapping);
+}
+
 /* Count bytes that were zeroed. */
 static inline void kvm_gmem_bpf_zeroed(struct inode *inode, u64 bytes, enum gmem_zeroed when)
 {
@@ -310,6 +317,7 @@ static inline void kvm_gmem_populate_exit(void) {}
 static inline void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end) {}
 static inline void kvm_gmem_large_stop(struct inode *inode) {}
 static inline void kvm_gmem_large_evict(struct inode *inode) {}
+static inline void kvm_gmem_keep_bad(struct inode *inode) {}
 static inline void kvm_gmem_ahead_stop(struct inode *inode) {}
 static inline void kvm_gmem_ahead_evict(struct inode *inode) {}
 static inline void kvm_gmem_ahead_cancel(struct inode *inode, pgoff_t start, pgoff_t end) {}

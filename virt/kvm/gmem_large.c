@@ -925,7 +925,6 @@ void kvm_gmem_large_evict(struct inode *inode)
 		return;
 	kvm_gmem_large_stop(inode);
 	cancel_delayed_work_sync(&large->work);
-	gmem_keep_all_bad(inode->i_mapping);
 }
 
 /**

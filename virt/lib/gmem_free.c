@@ -36,7 +36,18 @@ static bool gmem_folio_busy(struct folio *folio)
 	return folio_ref_count(folio) != folio_nr_pages(folio) + 1;
 }
 
-/* Bad pages are not touched, and not given to anybody, either. */
+/* Pages that have gone bad. They are not touched, and not given to anybody, either. */
+static long gmem_bad_pages(struct folio *folio)
+{
+	long i, bad = 0;
+
+	if (likely(!folio_contain_hwpoisoned_page(folio)))
+		return 0;
+	for (i = 0; i < folio_nr_pages(folio); i++)
+		bad += PageHWPoison(folio_page(folio, i));
+	return bad;
+}
+
 static void gmem_scrub_folio(struct folio *folio)
 {
 	long i;
@@ -54,6 +65,7 @@ static void gmem_scrub_folio(struct folio *folio)
 static bool gmem_scrub_locked(struct address_space *mapping, struct folio *folio,
 			      enum gmem_free_mode mode, bool last, struct gmem_scrubbed *scrubbed)
 {
+	long good = folio_nr_pages(folio) - gmem_bad_pages(folio);
 	bool busy;
 
 	/* It is mapped under its lock. */
@@ -61,17 +73,18 @@ static bool gmem_scrub_locked(struct address_space *mapping, struct folio *folio
 		unmap_mapping_pages(mapping, folio->index, folio_nr_pages(folio), false);
 
 	busy = gmem_folio_busy(folio);
-	if (busy && !last)
+	/* A single bad page always is: memory failure keeps it. */
+	if (busy && good && !last)
 		return false;
 
 	/* What never was zeroed or written has nothing of the guest's to be read. */
 	if (mode == GMEM_FREE_SCRUB && folio_test_uptodate(folio)) {
 		/* Who holds a reference could still be reading what the zeroes would overwrite. */
 		if (busy) {
-			scrubbed->failed += folio_nr_pages(folio);
+			scrubbed->failed += good;
 		} else {
 			gmem_scrub_folio(folio);
-			scrubbed->zeroed += folio_nr_pages(folio);
+			scrubbed->zeroed += good;
 		}
 	}
 	gmem_keep_bad(folio);
