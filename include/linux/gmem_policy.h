@@ -760,11 +760,12 @@ struct gmem_policy *gmem_policy_next(u64 *id);
 void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, const char *reason);
 
 bool gmem_wants_order(struct gmem_obj *obj);
+bool gmem_still_decides(struct gmem_obj *obj, u64 id);
 bool gmem_only_asks(struct gmem_obj *obj, u64 id);
-void gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
-void gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
-void gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);
-void gmem_decide_free(struct gmem_obj *obj, struct gmem_free_ctx *ctx);
+u64 gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
+u64 gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
+u64 gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);
+u64 gmem_decide_free(struct gmem_obj *obj, struct gmem_free_ctx *ctx);
 int gmem_call_init(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_call_exit(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report);

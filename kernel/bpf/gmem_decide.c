@@ -227,7 +227,8 @@ static void gmem_limit_free(const struct gmem_policy *policy, struct gmem_free_c
 
 /*
  * Ask one policy. The four ops differ in their context, in how an answer is checked, and in which
- * part of it the trace shows.
+ * part of it the trace shows. Who decides, decides by the id that is returned, 0 for nobody: by the
+ * time the kernel acts, another policy may have taken over.
  */
 #define GMEM_ASK(op, OP, index, nr, a, b)							\
 static void gmem_ask_##op(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie,	\
@@ -247,7 +248,7 @@ static void gmem_ask_##op(struct gmem_obj *obj, struct gmem_policy *policy, u64 
 				       verdict.nonsense, shadow);				\
 }												\
 												\
-void gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)			\
+u64 gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)				\
 {												\
 	struct gmem_policy *policy;								\
 												\
@@ -261,8 +262,10 @@ void gmem_decide_##op(struct gmem_obj *obj, struct gmem_##op##_ctx *ctx)			\
 	}											\
 												\
 	policy = rcu_dereference(obj->policy);							\
-	if (policy && policy->ops->op && !READ_ONCE(policy->retired))				\
-		gmem_ask_##op(obj, policy, &obj->cookie, ctx, false);				\
+	if (!policy || !policy->ops->op || READ_ONCE(policy->retired))				\
+		return 0;									\
+	gmem_ask_##op(obj, policy, &obj->cookie, ctx, false);					\
+	return policy->id;									\
 }												\
 EXPORT_SYMBOL_FOR_MODULES(gmem_decide_##op, "kvm")
 
@@ -287,6 +290,24 @@ bool gmem_wants_order(struct gmem_obj *obj)
 EXPORT_SYMBOL_FOR_MODULES(gmem_wants_order, "kvm");
 
 /**
+ * gmem_still_decides - is a policy that decided for an object still the one that does?
+ * @obj: the object
+ * @id: of the policy
+ *
+ * Return: true if it is effective
+ */
+bool gmem_still_decides(struct gmem_obj *obj, u64 id)
+{
+	struct gmem_policy *policy;
+
+	guard(rcu)();
+
+	policy = rcu_dereference(obj->policy);
+	return policy && policy->id == id && !READ_ONCE(policy->retired);
+}
+EXPORT_SYMBOL_FOR_MODULES(gmem_still_decides, "kvm");
+
+/**
  * gmem_only_asks - is a policy the one, and the only one, that decides for an object?
  * @obj: the object
  * @id: of the policy
@@ -295,13 +316,7 @@ EXPORT_SYMBOL_FOR_MODULES(gmem_wants_order, "kvm");
  */
 bool gmem_only_asks(struct gmem_obj *obj, u64 id)
 {
-	struct gmem_policy *policy;
-
-	guard(rcu)();
-
-	policy = rcu_dereference(obj->policy);
-	return policy && policy->id == id && !READ_ONCE(policy->retired) &&
-	       !rcu_access_pointer(obj->shadow);
+	return gmem_still_decides(obj, id) && !rcu_access_pointer(obj->shadow);
 }
 EXPORT_SYMBOL_FOR_MODULES(gmem_only_asks, "kvm");
 

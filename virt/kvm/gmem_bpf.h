@@ -198,7 +198,7 @@ int kvm_gmem_mapping_order(const struct kvm_memory_slot *slot, struct folio *fol
 u64 kvm_gmem_remove(struct inode *inode, pgoff_t start, pgoff_t end, u32 mode);
 void kvm_gmem_large_keep(struct inode *inode, pgoff_t start, pgoff_t end);
 void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
-		      enum gmem_why why);
+		      enum gmem_why why, u64 policy_id);
 void kvm_gmem_large_stop(struct inode *inode);
 void kvm_gmem_large_evict(struct inode *inode);
 void kvm_gmem_large_free(struct inode *inode);

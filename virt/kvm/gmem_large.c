@@ -64,14 +64,16 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 #define GMEM_HOLE_RETRY_MAX	300
 
 /*
- * Work on [@start, @end) that is due at @due: rebuild it because @policy asked for it, filling at
- * most @max_holes pages of a block; or, without a policy, free what reads as zeroes.
+ * Work on [@start, @end) that is due at @due: rebuild it because the policy of @policy_id asked for
+ * it, filling at most @max_holes pages of a block; or, if that is 0, free what reads as zeroes. It
+ * was tried @tries times in vain, of a rebuild the block that it is at. No reference to the
+ * policy is held: it would keep one that is gone.
  */
 struct kvm_gmem_large_range {
 	struct list_head list;
 	pgoff_t start;
 	pgoff_t end;
-	struct gmem_policy *policy;
+	u64 policy_id;
 	u32 max_holes;
 	enum gmem_why why;
 	unsigned int tries;
@@ -269,7 +271,7 @@ static unsigned long kvm_gmem_large_due(struct kvm_gmem_large *large,
 {
 	unsigned long rebuild_due = READ_ONCE(large->rebuild_due);
 
-	if (range->policy && time_after(rebuild_due, range->due))
+	if (range->policy_id && time_after(rebuild_due, range->due))
 		return rebuild_due;
 	return range->due;
 }
@@ -291,20 +293,13 @@ static void kvm_gmem_large_arm(struct kvm_gmem_large *large)
 	mod_delayed_work(kvm_gmem_wq, &large->work, time_after(first, now) ? first - now : 0);
 }
 
-static void kvm_gmem_large_range_free(struct kvm_gmem_large_range *range)
-{
-	if (range->policy)
-		gmem_policy_put(range->policy);
-	kfree(range);
-}
-
 /*
  * Put @range on the list, if there is room. One that was the worker's (@again) has its place still.
  */
 static bool kvm_gmem_large_queue(struct kvm_gmem_large *large, struct kvm_gmem_large_range *range,
 				 bool again)
 {
-	unsigned int room = range->policy ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES;
+	unsigned int room = range->policy_id ? GMEM_LARGE_RANGES / 2 : GMEM_LARGE_RANGES;
 
 	lockdep_assert_held(&large->lock);
 
@@ -389,7 +384,7 @@ static void kvm_gmem_hole_later(struct inode *inode, pgoff_t start, pgoff_t end)
 	guard(spinlock)(&large->lock);
 
 	list_for_each_entry_safe(range, next, &large->ranges, list) {
-		if (range->policy || range->start > end || range->end < start)
+		if (range->policy_id || range->start > end || range->end < start)
 			continue;
 		start = min(start, range->start);
 		end = max(end, range->end);
@@ -492,7 +487,7 @@ static void kvm_gmem_hole_keep(struct inode *inode, struct kvm_gmem_large_range 
 	struct kvm_gmem_large *large = GMEM_I(inode)->large;
 	struct kvm_gmem_large_range *behind;
 
-	if (hole->policy || hole->start >= end || start >= hole->end)
+	if (hole->policy_id || hole->start >= end || start >= hole->end)
 		return;
 
 	if (hole->start < start && end < hole->end) {
@@ -729,6 +724,14 @@ static bool kvm_gmem_rebuild_wait(struct kvm_gmem_large_range *range)
 	return ++range->tries < GMEM_REBUILD_MEMORY_TRIES;
 }
 
+/* The worker is through with a block. Returns whether there is another one. */
+static bool kvm_gmem_rebuild_pass(struct kvm_gmem_large_range *range)
+{
+	range->tries = 0;
+	range->start += GMEM_BLOCK_PAGES;
+	return range->start < range->end;
+}
+
 /* Rebuild the next block of a range. Returns whether there is more to do. */
 static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_range *range)
 {
@@ -739,7 +742,7 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	struct mem_cgroup *old_memcg;
 	int node, ret;
 
-	if (!mib || READ_ONCE(range->policy->retired))
+	if (!mib || !gmem_still_decides(obj, range->policy_id))
 		return false;
 	/* What is not there is passed over, however much that is. */
 	if (!xa_find(&inode->i_mapping->i_pages, &next, range->end - 1, XA_PRESENT))
@@ -755,11 +758,8 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 	if (node < 0) {
 		if (node != -EEXIST)
 			kvm_gmem_rebuilt(inode, range->start, 0, range->why, node, 0);
-		range->tries = 0;
-		range->start += GMEM_BLOCK_PAGES;
-		return range->start < range->end;
+		return kvm_gmem_rebuild_pass(range);
 	}
-
 	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
 	ret = kvm_gmem_rebuild_block(inode, range->start, node, max_holes, range->why);
 	set_active_memcg(old_memcg);
@@ -771,24 +771,22 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 		range->due = jiffies + HZ;
 		return true;
 	}
-	range->tries = 0;
-	range->start += GMEM_BLOCK_PAGES;
 	WRITE_ONCE(GMEM_I(inode)->large->rebuild_due,
 		   jiffies + msecs_to_jiffies(DIV_ROUND_UP(1000 * (PMD_SIZE >> 20), mib)));
-	return range->start < range->end;
+	return kvm_gmem_rebuild_pass(range);
 }
 
 /* Is there one that does as well? */
 static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start, pgoff_t end,
-				     u32 max_holes)
+				     u32 max_holes, u64 policy_id)
 {
 	struct kvm_gmem_large_range *range;
 
 	guard(spinlock)(&large->lock);
 
 	list_for_each_entry(range, &large->ranges, list) {
-		if (range->policy && !READ_ONCE(range->policy->retired) &&
-		    range->max_holes >= max_holes && range->start <= start && end <= range->end)
+		if (range->policy_id == policy_id && range->max_holes >= max_holes &&
+		    range->start <= start && end <= range->end)
 			return true;
 	}
 	return false;
@@ -801,17 +799,17 @@ static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start
  * @end: page after the last; the blocks that it is in are rebuilt
  * @max_holes: how many pages of a block may be missing
  * @why: %GMEM_WHY_CONVERT or %GMEM_WHY_QUIET
+ * @policy_id: of the policy
  *
- * Done by a worker, at most gmem_rebuild_mib a second.
+ * Done by a worker, at most gmem_rebuild_mib a second, as long as the policy is effective.
  *
  * Context: process context, no locks held.
  */
 void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_holes,
-		      enum gmem_why why)
+		      enum gmem_why why, u64 policy_id)
 {
 	struct kvm_gmem_large_range *range;
 	struct kvm_gmem_large *large;
-	struct gmem_policy *policy;
 
 	start = round_down(start, GMEM_BLOCK_PAGES);
 	end = min(round_up(end, GMEM_BLOCK_PAGES),
@@ -819,20 +817,15 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 	if (start >= end || !kvm_gmem_large_allowed(inode) || !kvm_gmem_large_enable(inode))
 		return;
 	large = GMEM_I(inode)->large;
-	if (kvm_gmem_rebuild_pending(large, start, end, max_holes))
+	if (kvm_gmem_rebuild_pending(large, start, end, max_holes, policy_id))
 		return;
 
-	policy = gmem_policy_get_effective(GMEM_I(inode)->obj);
-	if (!policy)
-		return;
 	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
-	if (!range) {
-		gmem_policy_put(policy);
+	if (!range)
 		return;
-	}
 	range->start = start;
 	range->end = end;
-	range->policy = policy;
+	range->policy_id = policy_id;
 	range->max_holes = max_holes;
 	range->why = why;
 	range->due = jiffies;
@@ -842,7 +835,7 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 		kvm_gmem_large_arm(large);
 		return;
 	}
-	kvm_gmem_large_range_free(range);
+	kfree(range);
 }
 
 /*
@@ -858,7 +851,7 @@ static void kvm_gmem_large_done(struct kvm_gmem_large *large, struct kvm_gmem_la
 			return;
 		large->nr_ranges--;
 	}
-	kvm_gmem_large_range_free(range);
+	kfree(range);
 }
 
 static void kvm_gmem_large_work(struct work_struct *work)
@@ -876,7 +869,7 @@ static void kvm_gmem_large_work(struct work_struct *work)
 	/* Young folios are referenced by batches of what goes to the LRU lists. */
 	gmem_drain_lru();
 	do {
-		if (range->policy)
+		if (range->policy_id)
 			more = kvm_gmem_rebuild_next(large->inode, range);
 		else
 			more = kvm_gmem_free_hole(large->inode, range);
@@ -910,7 +903,7 @@ void kvm_gmem_large_stop(struct inode *inode)
 		list_splice_init(&large->ranges, &ranges);
 	}
 	list_for_each_entry_safe(range, next, &ranges, list)
-		kvm_gmem_large_range_free(range);
+		kfree(range);
 }
 
 /**

@@ -654,19 +654,13 @@ static void kvm_gmem_quiet_arm_for(struct kvm_gmem_ahead *ahead,
 		kvm_gmem_quiet_arm(ahead);
 }
 
-static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx)
+static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx,
+			       u64 policy_id)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct gmem_obj *obj = GMEM_I(inode)->obj;
-	struct gmem_policy *policy = gmem_policy_get_effective(obj);
 	unsigned long delay = msecs_to_jiffies(ctx->quiet_ms);
 	struct kvm_gmem_quiet_range *range;
-	u64 policy_id;
-
-	if (!policy)
-		return;
-	policy_id = policy->id;
-	gmem_policy_put(policy);
 
 	range = kvm_gmem_quiet_new(ahead);
 	if (!range)
@@ -732,14 +726,14 @@ static void kvm_gmem_ask_convert(struct inode *inode, pgoff_t start, u64 nr, gfn
 		.why = GMEM_WHY_CONVERT,
 		.how = GMEM_HOW_NONE,
 	};
+	u64 policy_id = gmem_decide_convert(GMEM_I(inode)->obj, &ctx);
 
-	gmem_decide_convert(GMEM_I(inode)->obj, &ctx);
 	if (ctx.how != GMEM_HOW_NONE)
 		kvm_gmem_populate_ahead(inode, ctx.how, start, nr, ctx.why);
 	if (ctx.rebuild)
-		kvm_gmem_rebuild(inode, start, start + nr, ctx.max_holes, ctx.why);
+		kvm_gmem_rebuild(inode, start, start + nr, ctx.max_holes, ctx.why, policy_id);
 	if (ctx.quiet_ms)
-		kvm_gmem_quiet_add(inode, &ctx);
+		kvm_gmem_quiet_add(inode, &ctx, policy_id);
 }
 
 static void kvm_gmem_quiet_work(struct work_struct *work)
@@ -748,7 +742,6 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
 		container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
 	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
 	struct kvm_gmem_quiet_range due;
-	struct gmem_policy *policy;
 
 	while (kvm_gmem_quiet_next(ahead, &due)) {
 		struct gmem_convert_ctx ctx = {
@@ -760,20 +753,16 @@ static void kvm_gmem_quiet_work(struct work_struct *work)
 			.how = GMEM_HOW_NONE,
 		};
 
-		policy = gmem_policy_get_effective(obj);
-		if (!policy)
+		/* Only who asked is told, and does as it wants. That is never urgent. */
+		if (!gmem_still_decides(obj, due.policy_id) ||
+		    gmem_decide_convert(obj, &ctx) != due.policy_id)
 			continue;
-		/* Only who asked is told. What it wants is never urgent. */
-		if (policy->id == due.policy_id) {
-			gmem_decide_convert(obj, &ctx);
-			if (ctx.how != GMEM_HOW_NONE)
-				kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND,
-							ctx.start, ctx.nr, GMEM_WHY_QUIET);
-			if (ctx.rebuild)
-				kvm_gmem_rebuild(ahead->inode, ctx.start, ctx.start + ctx.nr,
-						 ctx.max_holes, ctx.why);
-		}
-		gmem_policy_put(policy);
+		if (ctx.how != GMEM_HOW_NONE)
+			kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND, ctx.start,
+						ctx.nr, GMEM_WHY_QUIET);
+		if (ctx.rebuild)
+			kvm_gmem_rebuild(ahead->inode, ctx.start, ctx.start + ctx.nr,
+					 ctx.max_holes, ctx.why, due.policy_id);
 	}
 }
 
