@@ -66,8 +66,8 @@ MODULE_PARM_DESC(gmem_rebuild_mib,
 /*
  * Work on [@start, @end) that is due at @due: rebuild it because the policy of @policy_id asked for
  * it, filling at most @max_holes pages of a block; or, if that is 0, free what reads as zeroes. It
- * was tried @tries times in vain, of a rebuild the block that it is at. No reference to the
- * policy is held: it would keep one that is gone.
+ * was tried @tries times in vain, of a rebuild the block that it is at; which has waited @waits
+ * times for memory. No reference to the policy is held: it would keep one that is gone.
  */
 struct kvm_gmem_large_range {
 	struct list_head list;
@@ -77,6 +77,7 @@ struct kvm_gmem_large_range {
 	u32 max_holes;
 	enum gmem_why why;
 	unsigned int tries;
+	unsigned int waits;
 	unsigned long due;
 };
 
@@ -721,13 +722,14 @@ out:
 static bool kvm_gmem_rebuild_wait(struct kvm_gmem_large_range *range)
 {
 	range->due = jiffies + GMEM_REBUILD_MEMORY_WAIT * HZ;
-	return ++range->tries < GMEM_REBUILD_MEMORY_TRIES;
+	return ++range->waits < GMEM_REBUILD_MEMORY_TRIES;
 }
 
 /* The worker is through with a block. Returns whether there is another one. */
 static bool kvm_gmem_rebuild_pass(struct kvm_gmem_large_range *range)
 {
 	range->tries = 0;
+	range->waits = 0;
 	range->start += GMEM_BLOCK_PAGES;
 	return range->start < range->end;
 }
@@ -749,17 +751,17 @@ static bool kvm_gmem_rebuild_next(struct inode *inode, struct kvm_gmem_large_ran
 		return false;
 	range->start = max(range->start, round_down(next, GMEM_BLOCK_PAGES));
 
-	if (gmem_obj_memory_short(obj)) {
-		kvm_gmem_rebuilt(inode, range->start, 0, range->why, -ENOMEM, 0);
-		return kvm_gmem_rebuild_wait(range);
-	}
-
 	node = kvm_gmem_rebuild_prepare(inode, range->start, &max_holes);
 	if (node < 0) {
 		if (node != -EEXIST)
 			kvm_gmem_rebuilt(inode, range->start, 0, range->why, node, 0);
 		return kvm_gmem_rebuild_pass(range);
 	}
+	if (gmem_obj_memory_short(obj)) {
+		kvm_gmem_rebuilt(inode, range->start, 0, range->why, -ENOMEM, 0);
+		return kvm_gmem_rebuild_wait(range);
+	}
+
 	old_memcg = set_active_memcg(gmem_obj_memcg(obj));
 	ret = kvm_gmem_rebuild_block(inode, range->start, node, max_holes, range->why);
 	set_active_memcg(old_memcg);
@@ -821,8 +823,10 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 		return;
 
 	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
-	if (!range)
+	if (!range) {
+		kvm_gmem_rebuilt(inode, start, 0, why, -ENOMEM, 0);
 		return;
+	}
 	range->start = start;
 	range->end = end;
 	range->policy_id = policy_id;
@@ -836,6 +840,7 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 		return;
 	}
 	kfree(range);
+	kvm_gmem_rebuilt(inode, start, 0, why, -ENOSPC, 0);
 }
 
 /*

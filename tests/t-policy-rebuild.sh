@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# timeout: 180
+# What waits to be rebuilt for want of memory: it is counted where there is something to rebuild only, and holds
+# nothing of a policy that has gone.
+. "$(dirname "$0")/policy.sh"
+
+trace_begin collapse
+cgroup tight
+vm_new a "$CGROUPS/tight"
+load hostile --set order=9 --set rebuild=1 --set max_holes=511 --set only_op=alloc
+vm a 'create 16M; bind 1 4G 0 16M; convert private 4G 16M; gtouch 4G 16M'
+assert_eq "$(fdinfo a folios-order-9)" 8 'blocks of 2M that were touched'
+echo $((4 * M)) >"$CGROUPS/tight/memory.high"
+
+note 'blocks that need no rebuilding'
+replace hostile --set order=9 --set rebuild=1 --set max_holes=511
+vm a 'convert shared 4G 16M; convert private 4G 16M'
+sleep 2
+fdinfo_is a rebuilds=0 rebuilds-failed=0
+assert_traced 'collapse: ' 0 'tries to rebuild what is one folio'
+
+note 'a block that waits for memory'
+vm a "convert shared $((4 * G + M)) 64K; punch 1M 64K; convert private $((4 * G + M)) 64K"
+wait_for 10 traced_at_least 'collapse: .* ret=-12' 1
+fdinfo_is a rebuilds=0 rebuilds-failed=1 folios-order-9=7
+left() { bpf_census | grep -c hostile || :; }
+assert_ge "$(left)" 1 'what BPF has in the kernel of a policy that is loaded'
+unload hostile
+gone() { [ "$(left)" = 0 ]; }
+wait_for 5 gone
+
+note 'and is rebuilt when there is some'
+load hostile --set order=9 --set rebuild=1 --set max_holes=511
+vm a "convert shared $((4 * G + M)) 4K; convert private $((4 * G + M)) 4K"
+wait_for 10 traced_at_least 'collapse: .* ret=-12' 2
+echo max >"$CGROUPS/tight/memory.high"
+wait_for 30 fdinfo_at_least a rebuilds 1
+assert_eq "$(fdinfo a folios-order-9)" 8 'blocks of 2M'
+vm_end a
+unload hostile
