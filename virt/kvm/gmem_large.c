@@ -91,6 +91,7 @@ struct kvm_gmem_large_range {
  * @nr_ranges: how many, with @now
  * @rebuild_due: no block is rebuilt before that, or they would be faster than gmem_rebuild_mib;
  *		 only the worker changes it, without @lock
+ * @drained: when the worker last had all CPUs empty their batches of young folios
  * @now: what the worker works on
  * @stopped: the last file is closed
  */
@@ -101,6 +102,7 @@ struct kvm_gmem_large {
 	struct list_head ranges;
 	unsigned int nr_ranges;
 	unsigned long rebuild_due;
+	unsigned long drained;
 	struct kvm_gmem_large_range *now;
 	bool stopped;
 };
@@ -131,6 +133,7 @@ static bool kvm_gmem_large_enable(struct inode *inode)
 		return false;
 	large->inode = inode;
 	large->rebuild_due = jiffies;
+	large->drained = jiffies - HZ;
 	spin_lock_init(&large->lock);
 	INIT_LIST_HEAD(&large->ranges);
 	INIT_DELAYED_WORK(&large->work, kvm_gmem_large_work);
@@ -859,6 +862,18 @@ static void kvm_gmem_large_done(struct kvm_gmem_large *large, struct kvm_gmem_la
 	kfree(range);
 }
 
+/*
+ * Young folios are referenced by batches of what goes to the LRU lists. That all CPUs empty theirs
+ * is not worth each block: what was busy because of that is tried again, later than this lets pass.
+ */
+static void kvm_gmem_large_drain(struct kvm_gmem_large *large)
+{
+	if (time_before(jiffies, large->drained + HZ))
+		return;
+	gmem_drain_lru();
+	large->drained = jiffies;
+}
+
 static void kvm_gmem_large_work(struct work_struct *work)
 {
 	struct kvm_gmem_large *large =
@@ -871,8 +886,7 @@ static void kvm_gmem_large_work(struct work_struct *work)
 	if (!range)
 		return;
 
-	/* Young folios are referenced by batches of what goes to the LRU lists. */
-	gmem_drain_lru();
+	kvm_gmem_large_drain(large);
 	do {
 		if (range->policy_id)
 			more = kvm_gmem_rebuild_next(large->inode, range);
