@@ -268,11 +268,15 @@ struct gmem_prealloc_ctx {
  * @quiet_ms: decision: call again once the range was not converted for so many milliseconds, at
  *	      most %GMEM_QUIET_MS_MAX; 0 for no. Not for a call that is itself such a one. A
  *	      conversion in the same block (the aligned size of a PMD) ends the wait for what is in
- *	      that block
+ *	      that block. The call comes in any case, as long as this policy is effective: at once
+ *	      if there is no memory to note the wish; and where %GMEM_QUIET_RANGES wait already, one
+ *	      call, after the longer time, tells of the range and of the nearest one that waits,
+ *	      with what is between them, as shared
  * @mute: decision: with quiet_ms, 1 to hear nothing of further conversions in the blocks that the
  *	  range is in until then: each puts off the call instead of ending the wait. Where memory is
  *	  converted all the time, that costs less than being asked each time. A policy that shadows
- *	  this one hears of all conversions, and then so does this one
+ *	  this one hears of all conversions, and then so does this one. So it does where ranges wait
+ *	  as one
  * @rebuild: decision: 1 to make large folios again of the blocks that the range is in, in the
  *	     background
  * @max_holes: decision: how many missing pages of a block may be filled with zeroes for that; 0
@@ -295,7 +299,7 @@ struct gmem_convert_ctx {
 /* Longest time that a policy can ask to be called again after, ms. */
 #define GMEM_QUIET_MS_MAX	600000
 
-/* Ranges of one object that can wait for being quiet at a time; more are dropped, and counted. */
+/* Ranges of one object that can wait for being quiet at a time; more wait together with others. */
 #define GMEM_QUIET_RANGES	32
 
 /**
@@ -505,7 +509,8 @@ struct gmem_policy {
  * @prealloc_asked: pages that policies asked to populate ahead
  * @prealloc_done: pages that were so allocated
  * @scrub_failed: pages that could not be scrubbed because something else referenced them
- * @quiet_dropped: ranges for which a policy asked to be called again, of which there were too many
+ * @quiet_joined: ranges for which a policy asked to be called again, and that wait together with
+ *		  another one, for there were too many
  * @pool_misses: folios that were to come from a pool, which had none
  * @recycled: pages that went into a pool when they were freed
  * @fallbacks: folios that were smaller than what was decided and fitted
@@ -525,7 +530,7 @@ struct gmem_obj_stats {
 	atomic64_t prealloc_asked;
 	atomic64_t prealloc_done;
 	atomic64_t scrub_failed;
-	atomic64_t quiet_dropped;
+	atomic64_t quiet_joined;
 	atomic64_t pool_misses;
 	atomic64_t recycled;
 	atomic64_t fallbacks;

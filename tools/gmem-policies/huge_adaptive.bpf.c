@@ -22,7 +22,8 @@
  *	of 65536. Those of one VM of up to 128 GiB have one each.
  *	From a block that is converted often on, conversions are not counted one by one: the kernel
  *	is asked to tell when that has stopped.
- *	The kernel remembers 32 ranges of a VM that wait to become quiet, and rebuilds at most
+ *	The kernel remembers 32 ranges of a VM that wait to become quiet: where more wait,
+ *	neighbours are rebuilt together, when the last of them is quiet. It rebuilds at most
  *	kvm.gmem_rebuild_mib a second. A conversion of whole blocks breaks none, and is not counted.
  */
 #include "gmem_policy.bpf.h"
@@ -45,7 +46,7 @@ COUNTER(quiet, "ranges that became quiet, and are rebuilt");
 
 /* Read and written by all CPUs as they come: it is advice, and may be that of another block. */
 struct block {
-	__u64 obj;
+	__u64 stay;
 	__u64 nr;
 	__u64 last_ns;
 	__u32 count;
@@ -61,54 +62,50 @@ struct {
 	__type(value, struct block);
 } busy SEC(".maps");
 
+/* Objects that came under this policy, each time that they did. */
+__u64 stays;
+
 static __u64 quiet_ns(void)
 {
 	return (__u64)quiet_ms * 1000000;
 }
 
 /* The place of a block: neighbours lie side by side, objects anywhere. */
-static struct block *block_at(__u64 obj, __u64 nr)
+static struct block *block_at(__u64 stay, __u64 nr)
 {
-	__u32 at = (nr + (obj * 0x9e3779b97f4a7c15ULL >> 48)) & (NR_BLOCKS - 1);
+	__u32 at = (nr + (stay * 0x9e3779b97f4a7c15ULL >> 48)) & (NR_BLOCKS - 1);
 
 	return bpf_map_lookup_elem(&busy, &at);
 }
 
-static bool is_block(const struct block *block, __u64 obj, __u64 nr)
+static bool is_block(const struct block *block, __u64 stay, __u64 nr)
 {
-	return block && block->obj == obj && block->nr == nr;
+	return block && block->stay == stay && block->nr == nr;
 }
 
-static bool was_broken(__u64 obj, __u64 nr)
+static bool converted_often(__u64 stay, __u64 nr)
 {
-	struct block *block = block_at(obj, nr);
+	struct block *block = block_at(stay, nr);
 
-	return is_block(block, obj, nr) && block->count;
-}
-
-static bool converted_often(__u64 obj, __u64 nr)
-{
-	struct block *block = block_at(obj, nr);
-
-	return is_block(block, obj, nr) && block->count >= often &&
+	return is_block(block, stay, nr) && block->count >= often &&
 	       (block->muted || bpf_ktime_get_ns() - block->last_ns < quiet_ns());
 }
 
 /*
  * Count a conversion; returns whether there were as many as often. Two that count at the same time
  * may count one: it is about often, not about how often. That a muted one is counted at all means
- * that the kernel had no room for our wish, or has dropped it.
+ * that the kernel has let it wait together with others, or dropped the wish.
  */
-static bool count_conversion(__u64 obj, __u64 nr)
+static bool count_conversion(__u64 stay, __u64 nr)
 {
-	struct block *block = block_at(obj, nr);
+	struct block *block = block_at(stay, nr);
 	__u64 now = bpf_ktime_get_ns();
 
 	COUNT(broken);
 	if (!block)
 		return false;
-	if (!is_block(block, obj, nr) || now - block->last_ns >= quiet_ns()) {
-		block->obj = obj;
+	if (!is_block(block, stay, nr) || now - block->last_ns >= quiet_ns()) {
+		block->stay = stay;
 		block->nr = nr;
 		block->count = 0;
 	}
@@ -118,12 +115,38 @@ static bool count_conversion(__u64 obj, __u64 nr)
 	return block->muted;
 }
 
-static void forget(__u64 obj, __u64 nr)
+/*
+ * Is anything known of the blocks from @first to @last? That is forgotten if @forget says so. There
+ * may be more of them than the table has places.
+ */
+static bool any_broken(__u64 stay, __u64 first, __u64 last, bool forget)
 {
-	struct block *block = block_at(obj, nr);
+	__u64 nr = last - first + 1;
+	int end = nr < NR_BLOCKS ? nr : NR_BLOCKS, i;
+	struct block *block;
+	bool any = false;
 
-	if (is_block(block, obj, nr))
+	bpf_for(i, 0, end) {
+		block = block_at(stay, first + i);
+		if (!block || block->stay != stay || block->nr < first || block->nr > last ||
+		    !block->count)
+			continue;
+		any = true;
+		if (!forget)
+			break;
 		block->count = 0;
+	}
+	return any;
+}
+
+/*
+ * What is known of an object's blocks is known for as long as it stays: under another policy, they
+ * may have become quiet, and nobody told us.
+ */
+GMEM_INIT(ctx)
+{
+	ctx->obj.cookie = __sync_fetch_and_add(&stays, 1) + 1;
+	return 0;
 }
 
 GMEM_OP(alloc, ctx)
@@ -140,7 +163,7 @@ GMEM_OP(alloc, ctx)
 	} else if (ctx->partly_shared) {
 		COUNT(shared_small);
 		ctx->order = busy_order;
-	} else if (converted_often(ctx->obj.id, ctx->index >> GMEM_BLOCK_ORDER)) {
+	} else if (converted_often(ctx->obj.cookie, ctx->index >> GMEM_BLOCK_ORDER)) {
 		COUNT(kept_small);
 		ctx->order = busy_order;
 	} else if (ctx->order < GMEM_BLOCK_ORDER) {
@@ -163,27 +186,26 @@ GMEM_OP(convert, ctx)
 
 	if (ctx->why == GMEM_WHY_QUIET) {
 		COUNT(quiet);
-		forget(ctx->obj.id, first);
-		forget(ctx->obj.id, last);
+		any_broken(ctx->obj.cookie, first, last, true);
 		ctx->rebuild = 1;
 		ctx->max_holes = max_holes;
 		return;
 	}
 
 	if (!first_broken && !last_broken) {
-		/* It breaks none, but has ended the wait for one that was broken before. */
-		if (was_broken(ctx->obj.id, first) || was_broken(ctx->obj.id, last))
+		/* It breaks none, but has ended the wait for those that were broken before. */
+		if (any_broken(ctx->obj.cookie, first, last, false))
 			ctx->quiet_ms = quiet_ms;
 		return;
 	}
 	if (first_broken || first == last)
-		mute = count_conversion(ctx->obj.id, first);
+		mute = count_conversion(ctx->obj.cookie, first);
 	if (last_broken && first != last)
-		mute = count_conversion(ctx->obj.id, last) && mute;
+		mute = count_conversion(ctx->obj.cookie, last) && mute;
 	ctx->quiet_ms = quiet_ms;
 	ctx->mute = mute;
 }
 
 GMEM_POLICY(huge_adaptive, "large folios where memory is not converted to and fro",
-	    GMEM_USE(alloc), GMEM_USE(convert),
+	    GMEM_USE(init), GMEM_USE(alloc), GMEM_USE(convert),
 	    .flags = GMEM_POLICY_LARGE);

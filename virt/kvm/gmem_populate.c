@@ -93,9 +93,8 @@ struct kvm_gmem_quiet_range {
  * @quiet_work: asks about @quiet when their time has come
  * @quiet_due: when that is, if it is pending
  * @quiet: ranges to ask about, in no order
- * @nr_quiet: how many
- * @quiet_spare: the last one that was dropped, or NULL: mostly the conversion that disturbed it
- *		 needs one
+ * @quiet_free: the rest of @quiet_ranges
+ * @quiet_ranges: %GMEM_QUIET_RANGES, made when a policy first needs one; or NULL
  */
 struct kvm_gmem_ahead {
 	struct inode *inode;
@@ -109,8 +108,8 @@ struct kvm_gmem_ahead {
 	struct delayed_work quiet_work;
 	unsigned long quiet_due;
 	struct list_head quiet;
-	unsigned int nr_quiet;
-	struct kvm_gmem_quiet_range *quiet_spare;
+	struct list_head quiet_free;
+	struct kvm_gmem_quiet_range *quiet_ranges;
 };
 
 /* Of what is populated, asked about and rebuilt in the background. */
@@ -515,38 +514,107 @@ static void kvm_gmem_quiet_del(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qui
 {
 	lockdep_assert_held(&ahead->lock);
 
-	list_del(&range->list);
-	ahead->nr_quiet--;
-	swap(ahead->quiet_spare, range);
-	kfree(range);
+	list_move(&range->list, &ahead->quiet_free);
 }
 
-static struct kvm_gmem_quiet_range *kvm_gmem_quiet_new(struct kvm_gmem_ahead *ahead)
+/* All ranges that there can be, so that none of them can want for memory later. */
+static bool kvm_gmem_quiet_prepare(struct kvm_gmem_ahead *ahead)
 {
-	struct kvm_gmem_quiet_range *range;
+	struct kvm_gmem_quiet_range *ranges;
+	unsigned int i;
 
+	if (READ_ONCE(ahead->quiet_ranges))
+		return true;
+
+	ranges = kzalloc_objs(*ranges, GMEM_QUIET_RANGES, GFP_KERNEL_ACCOUNT);
+	if (!ranges)
+		return false;
 	scoped_guard(spinlock, &ahead->lock) {
-		range = ahead->quiet_spare;
-		ahead->quiet_spare = NULL;
+		if (ahead->quiet_ranges)
+			break;
+		for (i = 0; i < GMEM_QUIET_RANGES; i++)
+			list_add_tail(&ranges[i].list, &ahead->quiet_free);
+		WRITE_ONCE(ahead->quiet_ranges, ranges);
+		return true;
 	}
-	return range ?: kmalloc_obj(*range, GFP_KERNEL_ACCOUNT);
+	kfree(ranges);
+	return true;
+}
+
+/* How many pages lie between two ranges. */
+static pgoff_t kvm_gmem_quiet_gap(const struct kvm_gmem_quiet_range *a,
+				  const struct kvm_gmem_quiet_range *b)
+{
+	if (a->end < b->start)
+		return b->start - a->end;
+	return b->end < a->start ? a->start - b->end : 0;
 }
 
 /*
- * Cut [@start, @end) out of a range that waits for being quiet. What is behind a hole in its middle
- * is forgotten, and counted. The policy hears of what is left.
+ * There is no room for @wish: have the nearest range stand for both. The policy hears of
+ * conversions in it again, for it never asked to be spared those between the two. Nor does anybody
+ * know whether all that is private.
+ */
+static void kvm_gmem_quiet_join(struct kvm_gmem_ahead *ahead,
+				const struct kvm_gmem_quiet_range *wish)
+{
+	struct kvm_gmem_quiet_range *range, *nearest = NULL;
+
+	list_for_each_entry(range, &ahead->quiet, list) {
+		if (!nearest ||
+		    kvm_gmem_quiet_gap(range, wish) < kvm_gmem_quiet_gap(nearest, wish))
+			nearest = range;
+	}
+	if (wish->start < nearest->start) {
+		nearest->start = wish->start;
+		nearest->gfn = wish->gfn;
+	}
+	nearest->end = max(nearest->end, wish->end);
+	nearest->to_private = false;
+	nearest->muted_end = 0;
+	nearest->delay = max(nearest->delay, wish->delay);
+	if (time_after(wish->deadline, nearest->deadline))
+		nearest->deadline = wish->deadline;
+	atomic64_inc(&GMEM_I(ahead->inode)->obj->stats.quiet_joined);
+}
+
+static void kvm_gmem_quiet_put(struct kvm_gmem_ahead *ahead,
+			       const struct kvm_gmem_quiet_range *wish)
+{
+	struct kvm_gmem_quiet_range *range;
+
+	lockdep_assert_held(&ahead->lock);
+
+	range = list_first_entry_or_null(&ahead->quiet_free, struct kvm_gmem_quiet_range, list);
+	if (!range) {
+		kvm_gmem_quiet_join(ahead, wish);
+		return;
+	}
+	list_del(&range->list);
+	*range = *wish;
+	list_add_tail(&range->list, &ahead->quiet);
+}
+
+/*
+ * Cut [@start, @end) out of a range that waits for being quiet. The policy hears of what is left.
  */
 static void kvm_gmem_quiet_cut(struct kvm_gmem_ahead *ahead, struct kvm_gmem_quiet_range *range,
 			       pgoff_t start, pgoff_t end)
 {
+	struct kvm_gmem_quiet_range behind;
+
 	if (range->end <= start || end <= range->start)
 		return;
 
 	range->muted_end = 0;
 	if (range->start < start) {
-		if (end < range->end)
-			atomic64_inc(&GMEM_I(ahead->inode)->obj->stats.quiet_dropped);
+		behind = *range;
 		range->end = start;
+		if (end < behind.end) {
+			behind.gfn += end - behind.start;
+			behind.start = end;
+			kvm_gmem_quiet_put(ahead, &behind);
+		}
 	} else if (end < range->end) {
 		range->gfn += end - range->start;
 		range->start = end;
@@ -654,47 +722,15 @@ static void kvm_gmem_quiet_arm_for(struct kvm_gmem_ahead *ahead,
 		kvm_gmem_quiet_arm(ahead);
 }
 
-static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx,
-			       u64 policy_id)
+/* Forget what policies wait for that are gone: nobody would be told. */
+static void kvm_gmem_quiet_purge(struct kvm_gmem_ahead *ahead, u64 policy_id)
 {
-	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
-	struct gmem_obj *obj = GMEM_I(inode)->obj;
-	unsigned long delay = msecs_to_jiffies(ctx->quiet_ms);
-	struct kvm_gmem_quiet_range *range;
+	struct kvm_gmem_quiet_range *range, *next;
 
-	range = kvm_gmem_quiet_new(ahead);
-	if (!range)
-		return;
-
-	*range = (struct kvm_gmem_quiet_range) {
-		.start = ctx->start,
-		.end = ctx->start + ctx->nr,
-		.gfn = ctx->gfn,
-		.to_private = ctx->to_private,
-		.policy_id = policy_id,
-		.deadline = jiffies + delay,
-		.delay = delay,
-	};
-	if (ctx->mute) {
-		range->muted = round_down(range->start, GMEM_BLOCK_PAGES);
-		range->muted_end = round_up(range->end, GMEM_BLOCK_PAGES);
+	list_for_each_entry_safe(range, next, &ahead->quiet, list) {
+		if (range->policy_id != policy_id)
+			kvm_gmem_quiet_del(ahead, range);
 	}
-	scoped_guard(spinlock, &ahead->lock) {
-		if (ahead->stopped)
-			break;
-		/* Another thread that converts there may have asked meanwhile. */
-		kvm_gmem_quiet_drop(ahead, round_down(range->start, GMEM_BLOCK_PAGES),
-				    round_up(range->end, GMEM_BLOCK_PAGES));
-		if (ahead->nr_quiet == GMEM_QUIET_RANGES) {
-			atomic64_inc(&obj->stats.quiet_dropped);
-			break;
-		}
-		list_add_tail(&range->list, &ahead->quiet);
-		ahead->nr_quiet++;
-		kvm_gmem_quiet_arm_for(ahead, range);
-		return;
-	}
-	kfree(range);
 }
 
 /* Take a range whose time has come off the list; else be woken when the next one's comes. */
@@ -713,6 +749,78 @@ static bool kvm_gmem_quiet_next(struct kvm_gmem_ahead *ahead, struct kvm_gmem_qu
 	}
 	kvm_gmem_quiet_arm(ahead);
 	return false;
+}
+
+/* Tell who asked that a range is quiet. What it wants is never urgent. */
+static void kvm_gmem_quiet_tell(struct inode *inode, const struct kvm_gmem_quiet_range *range)
+{
+	struct gmem_obj *obj = GMEM_I(inode)->obj;
+	struct gmem_convert_ctx ctx = {
+		.start = range->start,
+		.nr = range->end - range->start,
+		.gfn = range->gfn,
+		.to_private = range->to_private,
+		.why = GMEM_WHY_QUIET,
+		.how = GMEM_HOW_NONE,
+	};
+
+	/* Another one may take over right now, and has nothing to do with it. */
+	if (!gmem_still_decides(obj, range->policy_id) ||
+	    gmem_decide_convert(obj, &ctx) != range->policy_id)
+		return;
+
+	if (ctx.how != GMEM_HOW_NONE)
+		kvm_gmem_populate_ahead(inode, GMEM_HOW_BACKGROUND, ctx.start, ctx.nr, ctx.why);
+	if (ctx.rebuild)
+		kvm_gmem_rebuild(inode, range->start, range->end, ctx.max_holes, ctx.why,
+				 range->policy_id);
+}
+
+static void kvm_gmem_quiet_work(struct work_struct *work)
+{
+	struct kvm_gmem_ahead *ahead =
+		container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
+	struct kvm_gmem_quiet_range due;
+
+	while (kvm_gmem_quiet_next(ahead, &due))
+		kvm_gmem_quiet_tell(ahead->inode, &due);
+}
+
+static void kvm_gmem_quiet_add(struct inode *inode, const struct gmem_convert_ctx *ctx,
+			       u64 policy_id)
+{
+	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
+	unsigned long delay = msecs_to_jiffies(ctx->quiet_ms);
+	pgoff_t first = round_down(ctx->start, GMEM_BLOCK_PAGES);
+	pgoff_t end = round_up(ctx->start + ctx->nr, GMEM_BLOCK_PAGES);
+	const struct kvm_gmem_quiet_range wish = {
+		.start = ctx->start,
+		.end = ctx->start + ctx->nr,
+		.gfn = ctx->gfn,
+		.to_private = ctx->to_private,
+		.policy_id = policy_id,
+		.deadline = jiffies + delay,
+		.delay = delay,
+		.muted = first,
+		.muted_end = ctx->mute ? end : 0,
+	};
+
+	/* It counts on being told: better too early than never. */
+	if (!kvm_gmem_quiet_prepare(ahead)) {
+		kvm_gmem_quiet_tell(inode, &wish);
+		return;
+	}
+
+	guard(spinlock)(&ahead->lock);
+
+	if (ahead->stopped)
+		return;
+	/* Another thread that converts there may have asked meanwhile. */
+	kvm_gmem_quiet_drop(ahead, first, end);
+	if (list_empty(&ahead->quiet_free))
+		kvm_gmem_quiet_purge(ahead, policy_id);
+	kvm_gmem_quiet_put(ahead, &wish);
+	kvm_gmem_quiet_arm_for(ahead, &wish);
 }
 
 static void kvm_gmem_ask_convert(struct inode *inode, pgoff_t start, u64 nr, gfn_t gfn,
@@ -734,36 +842,6 @@ static void kvm_gmem_ask_convert(struct inode *inode, pgoff_t start, u64 nr, gfn
 		kvm_gmem_rebuild(inode, start, start + nr, ctx.max_holes, ctx.why, policy_id);
 	if (ctx.quiet_ms)
 		kvm_gmem_quiet_add(inode, &ctx, policy_id);
-}
-
-static void kvm_gmem_quiet_work(struct work_struct *work)
-{
-	struct kvm_gmem_ahead *ahead =
-		container_of(to_delayed_work(work), struct kvm_gmem_ahead, quiet_work);
-	struct gmem_obj *obj = GMEM_I(ahead->inode)->obj;
-	struct kvm_gmem_quiet_range due;
-
-	while (kvm_gmem_quiet_next(ahead, &due)) {
-		struct gmem_convert_ctx ctx = {
-			.start = due.start,
-			.nr = due.end - due.start,
-			.gfn = due.gfn,
-			.to_private = due.to_private,
-			.why = GMEM_WHY_QUIET,
-			.how = GMEM_HOW_NONE,
-		};
-
-		/* Only who asked is told, and does as it wants. That is never urgent. */
-		if (!gmem_still_decides(obj, due.policy_id) ||
-		    gmem_decide_convert(obj, &ctx) != due.policy_id)
-			continue;
-		if (ctx.how != GMEM_HOW_NONE)
-			kvm_gmem_populate_ahead(ahead->inode, GMEM_HOW_BACKGROUND, ctx.start,
-						ctx.nr, GMEM_WHY_QUIET);
-		if (ctx.rebuild)
-			kvm_gmem_rebuild(ahead->inode, ctx.start, ctx.start + ctx.nr,
-					 ctx.max_holes, ctx.why, due.policy_id);
-	}
 }
 
 /**
@@ -837,6 +915,7 @@ struct kvm_gmem_ahead *kvm_gmem_ahead_create(struct inode *inode)
 	spin_lock_init(&ahead->lock);
 	INIT_LIST_HEAD(&ahead->ranges);
 	INIT_LIST_HEAD(&ahead->quiet);
+	INIT_LIST_HEAD(&ahead->quiet_free);
 	scoped_guard(spinlock, &ahead->lock)
 		kvm_gmem_note_place(ahead);
 	INIT_WORK(&ahead->work, kvm_gmem_ahead_work);
@@ -872,7 +951,7 @@ void kvm_gmem_ahead_evict(struct inode *inode)
 void kvm_gmem_ahead_free(struct kvm_gmem_ahead *ahead)
 {
 	if (ahead)
-		kfree(ahead->quiet_spare);
+		kfree(ahead->quiet_ranges);
 	kfree(ahead);
 }
 

@@ -162,9 +162,9 @@ static void show_obj(const struct kern *kern, const struct obj_rec *obj)
 		printf("  large      %llu smaller for want of memory; %llu splits, %llu failed; %llu rebuilds, %llu failed\n",
 		       obj->fallbacks, obj->splits, obj->splits_failed, obj->rebuilds,
 		       obj->rebuilds_failed);
-	if (obj->scrub_failed || obj->holes_dropped || obj->quiet_dropped)
-		printf("  trouble    %llu pages not scrubbed, %llu of holes not freed; %llu quiet ranges dropped\n",
-		       obj->scrub_failed, obj->holes_dropped, obj->quiet_dropped);
+	if (obj->scrub_failed || obj->holes_dropped || obj->quiet_joined)
+		printf("  trouble    %llu pages not scrubbed, %llu of holes not freed; %llu quiet ranges wait with another\n",
+		       obj->scrub_failed, obj->holes_dropped, obj->quiet_joined);
 	printf("  policy     %s\n", obj_scope(kern, obj));
 	if (obj->shadow_id)
 		printf("  shadow     %s\n", obj->shadow);

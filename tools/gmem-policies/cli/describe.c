@@ -225,7 +225,7 @@ json_object *obj_json(const struct kern *kern, const struct obj_rec *obj)
 	json_num(o, "fits", obj->fits);
 	json_num(o, "clamps", obj->clamps);
 	json_num(o, "scrub_failed", obj->scrub_failed);
-	json_num(o, "quiet_dropped", obj->quiet_dropped);
+	json_num(o, "quiet_joined", obj->quiet_joined);
 	json_num(o, "pool_misses", obj->pool_misses);
 	json_num(o, "recycled", obj->recycled);
 	json_num(o, "fallbacks", obj->fallbacks);

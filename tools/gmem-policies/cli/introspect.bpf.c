@@ -93,7 +93,7 @@ int dump_obj(struct bpf_iter__gmem_obj *ctx)
 	rec->prealloc_asked = obj->stats.prealloc_asked.counter;
 	rec->prealloc_done = obj->stats.prealloc_done.counter;
 	rec->scrub_failed = obj->stats.scrub_failed.counter;
-	rec->quiet_dropped = obj->stats.quiet_dropped.counter;
+	rec->quiet_joined = obj->stats.quiet_joined.counter;
 	rec->pool_misses = obj->stats.pool_misses.counter;
 	rec->recycled = obj->stats.recycled.counter;
 	rec->fallbacks = obj->stats.fallbacks.counter;

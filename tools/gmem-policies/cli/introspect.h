@@ -51,7 +51,7 @@ struct obj_rec {
 	__u64 prealloc_asked;
 	__u64 prealloc_done;
 	__u64 scrub_failed;
-	__u64 quiet_dropped;
+	__u64 quiet_joined;
 	__u64 pool_misses;
 	__u64 recycled;
 	__u64 fallbacks;
