@@ -100,6 +100,7 @@ unload huge_adaptive
 
 note 'a wish that there is no memory to note'
 keep_failing_knobs
+echo 0 >/sys/kernel/debug/failslab/verbose
 echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
 early=0
 for ((nth = 1; nth <= 16; nth++)); do
