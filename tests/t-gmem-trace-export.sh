@@ -106,6 +106,9 @@ for pid in $PIDS; do
 	assert_eq "$(of_vm "$TMP/a" "$vm" conversions_unasked_total)" "$(did "$pid" .by_vmm)" "unasked conversions of $vm"
 	assert_eq "$(total "$TMP/a" "gmem_vm_faults_total[{]vm=\"gmem_workload .$pid.\",access=\"private\",result=\"(found|allocated)\"")" \
 		"$(did "$pid" .faults)" "private faults of $vm"
+	assert_eq "$(total "$TMP/a" "gmem_vm_fault_sources_total[{]vm=\"gmem_workload .$pid.\"")" "$(did "$pid" .faults)" "their sources"
+	assert_eq "$(of_vm "$TMP/a" "$vm" fault_sources_total 'source="first_use"')" \
+		"$(of_vm "$TMP/a" "$vm" faults_total 'access="private",result="allocated"')" "those that zeroed memory"
 	assert_eq "$(of_vm "$TMP/a" "$vm" allocated_bytes_total)" "$(($(did "$pid" .allocations) * 4096))" "memory allocated for $vm"
 	assert_eq "$(of_vm "$TMP/a" "$vm" zeroed_bytes_total 'when="first_use"')" "$(($(did "$pid" .allocations) * 4096))" "memory zeroed for $vm"
 	for series in conversion_requests_unanswered_total conversions_partial_total conversion_noops_total conversion_failures_total \

@@ -20,7 +20,7 @@ for pid in $PIDS; do
 	assert_match "$output" "asked by $(did "$pid" .by_hypercall) hypercalls, $(did "$pid" .by_fault) memory faults" "requests of VM $pid"
 	assert_match "$output" "to private: $(did "$pid" .to_private) conversions.*to shared: $(did "$pid" .to_shared) conversions" "directions"
 done
-assert_eq "$(awk '/^  fault, (allocated|found)/ { n += $3 } END { print n }' <<<"$output")" "$(jq .total.faults "$TMP/log")" 'faults'
+assert_eq "$(awk '/^  fault, (first_use|found)/ { n += $3 } END { print n }' <<<"$output")" "$(jq .total.faults "$TMP/log")" 'faults'
 assert_eq "$(awk '/^  zero, first_use/ { n += $3 } END { print n }' <<<"$output")" "$(jq .total.allocations "$TMP/log")" 'pages zeroed'
 assert_match "$output" 'lost: 0 events dropped, 0 of VMs too many, 0 of threads' 'losses'
 pid=$(head -n 1 <<<"$PIDS")

@@ -15,16 +15,30 @@ for pid in $PIDS; do
 	assert_eq "$(of "$pid" '[.faults[] | select(.memory == "allocated" or .memory == "found") | .count] | add')" "$n" "faults of VM $pid"
 	assert_eq "$(of "$pid" '[.faults[] | select(.memory != "raced") | [.access, .largest, .mapping]] | unique | tostring')" \
 		'[["private","4 KiB","4 KiB"]]' "VM $pid: what its faults map"
+	assert_eq "$(of "$pid" '[.faults[] | [.memory, .source] | select(. != ["found", "found"] and . != ["raced", "-"])] | tostring')" \
+		'[["allocated","first_use"]]' "VM $pid: where it comes from"
 	assert_eq "$(of "$pid" '[.faults[] | .count == .latency.count and .count == ([.latency.buckets[][2]] | add)] | all')" true \
 		"VM $pid: histograms"
 done
 trace_start faults -j
 vm_new a
 vm a 'vmtype=default; create 2M mmap shared; mmap; hwrite 0 1; bind 1 4G 0 2M; gtouch 4G 16K; prefault 4G 64K'
+# Allocated, but not zeroed: but for two pages, which the VMM zeroes, by the same thread, just before the guest has them
+vm a 'fallocate 64K 32K; hread 64K; gtouch 0x100010000 12K; hread 76K; gtouch 0x100013000 20K'
 trace_stop
-assert_eq "$(of "${VM_PID[a]}" '[.faults[] | [.access, .memory, .count]] | sort | tostring')" \
-	'[["prefault","allocated",12],["prefault","found",4],["shared","allocated",3],["shared","found",1]]' 'shared faults and prefaults'
+assert_eq "$(of "${VM_PID[a]}" '[.faults[] | [.access, .memory, .source, .count]] | sort | tostring')" \
+	'[["prefault","allocated","first_use",12],["prefault","found","found",4],["shared","allocated","first_use",3],["shared","found","first_use",6],["shared","found","found",3]]' \
+	'shared faults and prefaults'
 vm_end a
+load zero_alloc
+trace_start faults -j
+vm_new z
+vm z 'create 2M; bind 1 4G 0 2M; convert private 4G 2M; gtouch 4G 16K; prefault 4G 32K'
+trace_stop
+assert_eq "$(of "${VM_PID[z]}" '[.faults[] | [.access, .memory, .source, .count]] | sort | tostring')" \
+	'[["prefault","allocated","alloc",4],["prefault","found","found",4],["private","allocated","alloc",4]]' 'faults on what is zeroed as it is allocated'
+vm_end z
+unload zero_alloc
 
 note zero
 trace_start zero -j
@@ -102,6 +116,11 @@ assert_eq "$(of "${VM_PID[p]}" '[.freed[] | [.why, .mode, .pages]] | tostring')"
 assert_eq "$(jq -s -c '[.[] | select(.event)] | group_by(.action) | map([.[0].action, ([.[].nr] | add)]) | map(select(.[0] == "recycle" or .[0] == "take"))' "$TMP/pool")" \
 	'[["recycle",16],["take",16]]' 'what pools say'
 assert_eq "$(jq -s -c '[.[] | select(.event) | [.pid, .vm, .id]] | unique' "$TMP/pool")" '[[0,null,0]]' 'they are of no VM'
+trace_start faults -j
+vm p 'gfill 4G 64K 2; fallocate 64K 16K; gtouch 0x100010000 16K'
+trace_stop
+assert_eq "$(of "${VM_PID[p]}" '[.faults[] | [.memory, .source, .count]] | sort | tostring')" \
+	'[["allocated","pool",16],["found","found",4]]' 'faults on what a pool had'
 unload prezero
 vm_end p
 wait_for 60 pools_are "$NONE"
@@ -152,6 +171,8 @@ assert_eq "$(jq -r --argjson pid "$pid" 'select(.pid == $pid) | .event' "$TMP/tr
 	'alloc=4 bind=1 conversion=1 convert_begin=1 convert_end=1 create=1 fault=4 free=2 invalidate=2 punch_hole=1 release=1 zero=4' 'events'
 assert_eq "$(jq -c --argjson pid "$pid" 'select(.pid == $pid and .event == "punch_hole") | [.index, .nr, .ret]' "$TMP/trace")" '[0,2,0]' \
 	'fields of an event'
+assert_eq "$(jq -c --argjson pid "$pid" 'select(.pid == $pid and .event == "fault") | [.allocated, .source]' "$TMP/trace" | sort | uniq -c | xargs)" \
+	'4 [true,first_use]' 'where the memory of faults comes from'
 trace_start events --event fault,punch_hole --number 3
 work -n 4
 wait "$TRACER"

@@ -98,6 +98,8 @@ void count_series(struct vm_counts *c, const struct series_key *key, const struc
 	switch (key->kind) {
 	case SERIES_FAULT:
 		c->faults[access_of(key)][result_of(key)] += s->ns.count;
+		if (!(key->c & (FAULT_RACED | FAULT_FAILED)))
+			c->fault_sources[at_most(key->d, NR_SOURCES)] += s->ns.count;
 		break;
 	case SERIES_ZERO:
 		c->zeroed_pages[at_most(key->a, NR_ZEROED)] += s->pages;

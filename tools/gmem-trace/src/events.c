@@ -17,6 +17,7 @@ const char *const zeroed_names[NR_ZEROED] = {
 };
 
 const char *const free_names[NR_FREE] = { "give_back", "scrub", "recycle" };
+const char *const source_names[NR_SOURCES] = { "found", "first_use", "alloc", "pool" };
 const char *const op_names[NR_OPS] = { "alloc", "prealloc", "convert", "free" };
 static const char *const pool_names[NR_POOL] = { "fill", "take", "recycle", "shrink", "drain" };
 
@@ -38,6 +39,7 @@ enum kind {
 	MODE,
 	OP,
 	POOL,
+	SOURCE,
 	CROWD,
 	TEXT,		/* takes words until the next field, or the end */
 };
@@ -75,7 +77,7 @@ static const struct event_desc {
 	[EV_FAULT] = { "fault", { { "vcpu", NUM, 0 }, { "gfn", HEX, 0 }, { "index", NUM, 0 },
 		{ "order", NUM, 0 }, { "level", NUM, 0 }, { "allocated", BOOL, 0 },
 		{ "private", BOOL, 0 }, { "prefetch", BOOL, 0 }, { "ret", SIGNED, 0 },
-		{ "ns", NS, 0 } } },
+		{ "ns", NS, 0 }, { "source", SOURCE, 0 } } },
 	[EV_PREALLOC] = { "prealloc", { { "index", NUM, 0 }, { "nr", NUM, 0 }, { "why", WHY, 0 },
 		{ "background", BOOL, 0 }, { "done", NUM, 0 }, { "ret", SIGNED, 0 },
 		{ "ns", NS, 0 } } },
@@ -148,6 +150,8 @@ static const char *value_word(enum kind kind, __u64 value)
 		return word(op_names, NR_OPS, value);
 	case POOL:
 		return word(pool_names, NR_POOL, value);
+	case SOURCE:
+		return value < NR_SOURCES ? source_names[value] : "-";
 	default:
 		return NULL;
 	}
@@ -362,8 +366,11 @@ void choose_policy_events(void)
 	find_wall_offset();
 }
 
-/* The programs that an event needs: its own, or all that join conversions. */
-static const char *programs[NR_EVENTS + 1];
+/*
+ * The programs that an event needs: its own, or all that join conversions; and what tells faults
+ * where their memory comes from.
+ */
+static const char *programs[NR_EVENTS + 2];
 
 static void choose_programs(void)
 {
@@ -377,6 +384,8 @@ static void choose_programs(void)
 		else
 			programs[n++] = strdup(fmt("ev_%s", descs[i].name));
 	}
+	if (wanted_events & BIT(EV_FAULT))
+		programs[n] = "source_*";
 }
 
 int cmd_events(void)

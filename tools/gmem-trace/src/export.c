@@ -126,7 +126,7 @@ static int begin(void)
 int cmd_export(void)
 {
 	static const char *const programs[] = {
-		"conv_*", "count_*", "ev_create", "ev_policy_attach", "ev_policy_detach",
+		"conv_*", "count_*", "source_*", "ev_create", "ev_policy_attach", "ev_policy_detach",
 		"ev_policy_trip", NULL
 	};
 	static const char *const events[] = { "kvm_gmem_convert_end", NULL };

@@ -216,6 +216,11 @@ static const char *result_word(unsigned int i)
 	return words[i];
 }
 
+static const char *source_word(unsigned int i)
+{
+	return i < NR_SOURCES ? source_names[i] : "unknown";
+}
+
 static const char *outcome_word(unsigned int i)
 {
 	static const char *const words[] = { "as_asked", "fitted", "fell_back" };
@@ -310,6 +315,9 @@ static const struct metric vm_metrics[] = {
 	  "Calls to convert memory that failed." },
 	{ "faults", COUNTER, OF_VM(faults), { ACCESS, RESULT }, false,
 	  "Faults on guest memory, by what they found." },
+	{ "fault_sources", COUNTER, OF_VM(fault_sources),
+	  { { "source", source_word, NR_SOURCES + 1, true } }, false,
+	  "Faults that mapped memory, by where its content comes from." },
 	{ "zeroed_bytes", PAGES, OF_VM(zeroed_pages),
 	  { { "when", zeroed_word, NR_ZEROED + 1, true } }, false, "Memory that was zeroed." },
 	{ "allocated_bytes", PAGES, OF_VM(allocated_pages), { }, false,

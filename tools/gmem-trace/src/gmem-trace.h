@@ -167,6 +167,7 @@ extern const char *const why_names[];
 extern const char *const zero_names[];
 extern const char *const zeroed_names[];
 extern const char *const free_names[];
+extern const char *const source_names[];
 extern const char *const op_names[];
 int show_event(const struct event *e);
 void choose_policy_events(void);

@@ -41,6 +41,7 @@ const volatile __u32 emit_events;	/* of those that are joined: a bit each */
 const volatile bool see_entry = true;	/* kvm_entry is there */
 const volatile bool cost_latencies;	/* keep a histogram with each cost */
 const volatile bool free_latencies;	/* and one of the time that freeing takes */
+const volatile bool fault_sources;	/* tell where the memory of faults comes from */
 
 struct losses losses;
 
@@ -88,6 +89,9 @@ struct thread {
 	__u32 owner;		/* thread that asked; kept after the ioctl, for punches */
 	__u8 crowd;
 	__u8 begun;		/* it is inside of the ioctl */
+	/* as one that faults */
+	__u8 alloc_source;	/* of what it allocated last, for a guest; 0: not known */
+	__u64 zeroed_ns;	/* when it last zeroed memory at its first use */
 };
 
 struct {
@@ -869,6 +873,53 @@ static __noinline void series_add(struct series_key *key, __u64 pages, __u64 ns)
 	hist_add(&s->ns, ns);
 }
 
+/*
+ * Where the memory of a fault comes from, the events before it tell, which are of the same thread.
+ * The last allocation for a guest is that of a fault which says that it allocated. Memory may be
+ * zeroed for other reasons, such as that the VMM touches it: what counts is within the fault.
+ */
+SEC("?tp_btf/kvm_gmem_alloc")
+int BPF_PROG(source_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked,
+	     u32 fitted, u32 order, s32 node, u32 zero, int ret, u64 ns)
+{
+	struct thread *t;
+
+	if (why != GMEM_WHY_GUEST_FAULT || ret < 0 || !wanted(tgid))
+		return 0;
+	t = thread_get(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (t)
+		t->alloc_source = zero <= GMEM_ZERO_POOL ? SOURCE_FIRST_USE + zero : NR_SOURCES;
+	return 0;
+}
+
+SEC("?tp_btf/kvm_gmem_zero")
+int BPF_PROG(source_zero, u64 id, u32 tgid, u64 index, u64 nr, u32 when, u64 ns)
+{
+	struct thread *t;
+
+	if (when != GMEM_ZEROED_FIRST_USE || !wanted(tgid))
+		return 0;
+	t = thread_get(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (t)
+		t->zeroed_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* @ns: how long the fault, which ends now, took */
+static __always_inline __u8 source_of(bool allocated, int ret, __u64 ns)
+{
+	struct thread *t;
+
+	if (!fault_sources || ret < RET_PF_FIXED)
+		return NR_SOURCES;
+	t = thread_get(0);
+	if (allocated)
+		return t && t->alloc_source ? t->alloc_source : NR_SOURCES;
+	if (t && t->zeroed_ns && t->zeroed_ns + ns >= bpf_ktime_get_ns())
+		return SOURCE_FIRST_USE;
+	return SOURCE_FOUND;
+}
+
 SEC("?tp_btf/kvm_gmem_fault")
 int BPF_PROG(count_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 order, u32 level,
 	     bool allocated, bool private, bool prefetch, int ret, u64 ns)
@@ -877,6 +928,7 @@ int BPF_PROG(count_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 or
 
 	if (!wanted(tgid))
 		return 0;
+	key.d = source_of(allocated, ret, ns);
 	if (ret >= RET_PF_FIXED) {
 		key.a = order;
 		key.b = level;
@@ -1076,8 +1128,8 @@ SEC("?tp_btf/kvm_gmem_fault")
 int BPF_PROG(ev_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 order, u32 level,
 	     bool allocated, bool private, bool prefetch, int ret, u64 ns)
 {
-	return EMIT(EV_FAULT, 10, vcpu, gfn, index, order, level, allocated, private, prefetch,
-	     (__s64)ret, ns);
+	return EMIT(EV_FAULT, 11, vcpu, gfn, index, order, level, allocated, private, prefetch,
+		    (__s64)ret, ns, source_of(allocated, ret, ns));
 }
 
 SEC("?tp_btf/kvm_gmem_prealloc")

@@ -75,7 +75,7 @@ struct vm_stats {
 
 /* What a latency is counted by, besides the VM. */
 enum series_kind {
-	SERIES_FAULT,	/* a: order, b: level, c: FAULT_* */
+	SERIES_FAULT,	/* a: order, b: level, c: FAULT_*, d: enum fault_source */
 	SERIES_ZERO,	/* a: enum gmem_zeroed */
 	SERIES_ALLOC,	/* a: why, b: order asked, c: fitted, d: got, e: zero */
 	SERIES_ALLOC_FAILED,	/* a: why */
@@ -90,6 +90,18 @@ enum series_kind {
 #define FAULT_PREFETCH	4
 #define FAULT_RACED	8
 #define FAULT_FAILED	16
+
+/*
+ * Where the content of the memory that a fault maps comes from. Those after SOURCE_FOUND are enum
+ * gmem_zero, in its order; NR_SOURCES is for what is not known, or not mapped.
+ */
+enum fault_source {
+	SOURCE_FOUND,		/* it was there, zeroed or written */
+	SOURCE_FIRST_USE,	/* the fault zeroed it as it mapped it, whoever allocated it */
+	SOURCE_ALLOC,		/* the fault zeroed it as it allocated it */
+	SOURCE_POOL,		/* the fault got it from a pool */
+	NR_SOURCES,
+};
 
 struct series_key {
 	__u32 tgid;

@@ -91,6 +91,9 @@ static const struct command commands[] = {
 	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
 	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
 	  "           invalidation, and comes again. failed: left to the VMM\n"
+	  "  source   of the memory's content: a pool had it zeroed; it was zeroed as it was\n"
+	  "           allocated (alloc), or as it was mapped (first_use; memory that was found may be\n"
+	  "           so, too); or found as it is\n"
 	  "  largest  size as which the memory there could be mapped\n"
 	  "  mapping  size that was mapped\n" },
 	{ "zero", cmd_zero, 0, 2, COMMON, INTERVALS,
@@ -141,6 +144,7 @@ static const struct command commands[] = {
 	  "      --number N     end after so many\n"
 	  "\n"
 	  "Their fields are those of the tracepoints: Documentation/virt/kvm/gmem/tracepoints.rst.\n"
+	  "fault has its source besides (see 'help faults').\n"
 	  "conversion has the phases of one conversion (see 'help conversions').\n" },
 	{ "record", cmd_record, 1, 1, COMMON & ~OPT(OPT_ONCE), FILE_ARG,
 	  "conversions, faults, zeroing, allocations and memory, into a file",

@@ -62,6 +62,7 @@ struct vm_counts {
 	__u64 noops;
 	__u64 failed;
 	__u64 faults[NR_ACCESS][NR_RESULTS];
+	__u64 fault_sources[NR_SOURCES + 1];
 	__u64 zeroed_pages[NR_ZEROED + 1];
 	__u64 allocated_pages;
 	__u64 freed_pages[NR_FREE + 1];

@@ -146,8 +146,8 @@ static int finish(void)
 int cmd_record(void)
 {
 	static const char *const programs[] = {
-		"conv_*", "ev_fault", "ev_zero", "ev_alloc", "ev_policy_attach", "ev_policy_detach",
-		"ev_policy_trip", NULL
+		"conv_*", "source_*", "ev_fault", "ev_zero", "ev_alloc", "ev_policy_attach",
+		"ev_policy_detach", "ev_policy_trip", NULL
 	};
 	static const char *const none[] = { NULL };
 	const struct needs needs = {

@@ -12,7 +12,14 @@
 
 #define RET_PF_FIXED	5
 
-const char *const fault_names[NR_FAULTS] = { "allocated", "found", "raced or failed" };
+const char *const fault_names[NR_FAULTS] = {
+	[SOURCE_FOUND]		= "found",
+	[SOURCE_FIRST_USE]	= "first_use",
+	[SOURCE_ALLOC]		= "alloc",
+	[SOURCE_POOL]		= "pool",
+	[FAULTS_ALLOCATED]	= "allocated",
+	[FAULTS_OTHER]		= "raced or failed",
+};
 
 static struct report_vm *find_vm(struct report *r, __u32 tgid)
 {
@@ -215,15 +222,23 @@ static bool is_sane(const struct event *e)
 	return sum == e->v[CV_TOTAL] && sum <= e->ns;
 }
 
+/* Recordings had no source once, and have none where the kernel does not tell. */
+static int fault_kind(const struct event *e)
+{
+	if ((__s64)e->v[8] < RET_PF_FIXED)
+		return FAULTS_OTHER;
+	if (e->words > 10 && e->v[10] < NR_SOURCES)
+		return e->v[10];
+	return e->v[5] ? FAULTS_ALLOCATED : SOURCE_FOUND;
+}
+
 static void on_fault(struct report *r, struct report_vm *vm, const struct event *e)
 {
-	__s64 ret;
 	int kind;
 
 	if (e->words < 10)
 		return;
-	ret = e->v[8];
-	kind = ret < RET_PF_FIXED ? FAULTS_OTHER : e->v[5] ? FAULTS_ALLOCATED : FAULTS_FOUND;
+	kind = fault_kind(e);
 	hist_add_value(&vm->faults[kind], e->v[9]);
 	r->faults[bin_of(r, e->ns)][kind]++;
 }

@@ -15,9 +15,9 @@
 /* The phases that are drawn: all that make up the total. */
 #define NR_DRAWN	PHASE_TOTAL
 
+/* What is told apart of faults: where the memory comes from, as far as it is known. */
 enum {
-	FAULTS_ALLOCATED,
-	FAULTS_FOUND,
+	FAULTS_ALLOCATED = NR_SOURCES,
 	FAULTS_OTHER,
 	NR_FAULTS,
 };

@@ -100,6 +100,12 @@ static const char *fault_result(const struct series_key *key)
 	return key->c & FAULT_ALLOCATED ? "allocated" : "found";
 }
 
+/* "-" is of what was not mapped, or if this kernel does not tell. */
+static const char *fault_source(const struct series_key *key)
+{
+	return key->d < NR_SOURCES ? source_names[key->d] : "-";
+}
+
 static bool mapped(const struct series_key *key)
 {
 	return !(key->c & (FAULT_FAILED | FAULT_RACED));
@@ -120,6 +126,7 @@ static const char *fault_mapping(const struct series_key *key)
 static const struct column fault_columns[] = {
 	{ "access", 8, fault_access },
 	{ "memory", 9, fault_result },
+	{ "source", 9, fault_source },
 	{ "largest", 7, fault_largest },
 	{ "mapping", 7, fault_mapping },
 	{ }
@@ -569,7 +576,7 @@ static int run(const char *name, const char *what, const char *const *programs,
 
 int cmd_faults(void)
 {
-	static const char *const programs[] = { "count_fault", NULL };
+	static const char *const programs[] = { "count_fault", "source_*", NULL };
 	static const char *const events[] = { "kvm_gmem_fault", NULL };
 	static const struct table t[] = {
 		{ "faults", "faults", SERIES_FAULT, fault_columns, false },

@@ -300,6 +300,7 @@ int tracer_open(const struct needs *needs, __u32 emit)
 	skel->rodata->emit_events = emit;
 	skel->rodata->cost_latencies = needs->cost_latencies;
 	skel->rodata->free_latencies = needs->free_latencies;
+	skel->rodata->fault_sources = matches(needs->programs, "source_alloc");
 	err = choose_programs(needs);
 	free_types();
 	if (err)

@@ -109,11 +109,14 @@ static void fill_event(struct event *e, unsigned int vcpu)
 		e->v[3] = latency();
 		break;
 	case EV_FAULT:
+		e->words = 11;
 		e->v[0] = vcpu;
 		e->v[1] = below(1 << 20);
 		e->v[5] = below(2);
 		e->v[8] = below(32) ? 5 : 1;
 		e->v[9] = latency();
+		/* with those of which it is not known */
+		e->v[10] = below(NR_SOURCES + 1);
 		break;
 	case EV_ZERO:
 		e->words = 4;

@@ -127,6 +127,7 @@ int __wrap_tracer_series(struct series_key **keys, struct series **values)
 		(*keys)[nr].tgid = sims[i].info.tgid;
 		(*keys)[nr].kind = SERIES_FAULT;
 		(*keys)[nr].c = FAULT_PRIVATE | FAULT_ALLOCATED;
+		(*keys)[nr].d = SOURCE_POOL;
 		(*values)[nr++] = sims[i].fault;
 	}
 	return nr;
@@ -485,6 +486,7 @@ static void check_model(unsigned int max_vms)
 	}
 	expect("gmem_conversion_requests_total{how=\"hypercall\"}", model.hypercalls);
 	expect("gmem_faults_total{access=\"private\",result=\"allocated\"}", model.faults);
+	expect("gmem_fault_sources_total{source=\"pool\"}", model.faults);
 	expect("gmem_fault_duration_seconds_count{access=\"private\",result=\"allocated\"}",
 	       model.faults);
 	decisions_sum = 0;
