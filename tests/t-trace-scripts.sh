@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # timeout: 400
 # Every bpftrace script of tools/gmem-trace runs, says nothing on its error output, and counts exactly what the
-# workload says that it did, VM by VM.
+# workload says that it did, VM by VM. Every one-liner of tracing.rst runs, and has something to say.
 . "$(dirname "$0")/lib.sh"
 
 SCRIPTS=/opt/gmem/share/gmem-trace
@@ -153,3 +153,20 @@ kill -INT $tracer
 wait $tracer || die "gmem-conversions.bt ended with $?: $(cat "$TMP/err")"
 [ ! -s "$TMP/err" ] || die "gmem-conversions.bt: $(cat "$TMP/err")"
 assert_match "$(grep '^VM ' "$TMP/out")" "^VM $pid: [1-9][0-9]* conversions, [^"$'\n'"]*\$" "the VM that was asked for"
+
+# One-liners: of a VM whose memory comes from pools, so that policies decide and pools have events
+gmem-policy load prezero --set pool_large_mb=0 --set pool_small_mb=16
+cleanup "gmem-policy unload --all >/dev/null"
+cd "$TMP"
+number=0
+while IFS= read -r line; do
+	number=$((number + 1))
+	rm -f minute.json
+	eval "$line -c '$SELFTESTS/gmem_workload -c 2 -n 10'" >out 2>err </dev/null || die "one-liner $number ended with $?: $(cat err)"
+	[ ! -s err ] || die "one-liner $number: $(cat err)"
+	if [ -e minute.json ]; then mv minute.json out; fi
+	grep -qE '^(@[a-z]*\[.*\]: *-?[0-9]|@\[.*\]:|[0-9]+: gfn |\{"type": "(map|hist)", "data": \{"@": \{"[0-9]+":)' out ||
+		die "one-liner $number has nothing to say: $(cat out)"
+	note "one-liner $number: $(grep -c '^[@{]' out) lines"
+done </opt/gmem/readme/one-liners
+assert_ge "$number" 10 "one-liners"
