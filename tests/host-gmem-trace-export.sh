@@ -18,7 +18,7 @@ trap 'rm -rf "$tmp"' EXIT
 "$prometheus/promtool" check rules tools/gmem-trace/prometheus/alerts.yml
 "$prometheus/promtool" test rules tools/gmem-trace/test/alerts-test.yml
 
-# Two VMs with labels, and more without; a policy that decides; memory that is private, and shared.
+# Two VMs with labels, and more without; a policy that decides; memory that is private, shared, and in pools.
 # shellcheck disable=SC2016
 scrapes='
 export PATH=$PATH:/opt/gmem/selftests
@@ -34,12 +34,18 @@ for i in 1 2 3 4; do
 	openmetrics $i.om
 done
 gmem-policy unload count >/dev/null
-openmetrics 5.om
+gmem-policy load prezero --set pool_large_mb=0 --set pool_small_mb=8 >/dev/null || exit 1
+for i in $(seq 300); do
+	openmetrics 5.om
+	grep -q "^gmem_pool_ready_bytes{.*} [1-9]" /run/results/5.om && break
+	sleep 0.2
+done
 scrape classic text/plain
 kill -TERM $!
 wait $! || exit 1
 cat /tmp/err'
 scripts/boot --log "$BUILD/logs/console-export.log" --results "$tmp" -- bash -c "$scrapes"
 
+grep -q '^gmem_pool_ready_bytes{.*} [1-9]' "$tmp/5.om" || die "there is nothing in pools"
 "$prometheus/promtool" check metrics <"$tmp/classic"
 python3 tests/prometheus-replay.py "$prometheus/prometheus" tools/gmem-trace/prometheus "$tmp"
