@@ -116,8 +116,8 @@ trace_stop
 assert_no_losses
 assert_eq "$(of "$pid" '[.conversions, .unasked, .joined, .requests.memory_fault, .requests.unanswered, .changed_nothing, .failed, .converting] | map(tostring) | join(" ")')" \
 	'5 2 3 2 1 1 0 0' 'conversions, unasked, joined, requests, unanswered, no-ops, failed, now'
-assert_eq "$(of "$pid" '[.to[].phases | .think.count, .back.count, .total.count] | tostring')" '[1,0,3,2,1,2]' \
-	'phases of the pieces: only the last one goes back into the guest'
+assert_eq "$(of "$pid" '[.to[].phases | .exit.count, .think.count, .back.count, .total.count] | tostring')" '[0,1,0,3,1,2,1,2]' \
+	'phases of the pieces: only the first one exits, and only the last one goes back into the guest'
 
 # ---- Intervals ----
 

@@ -696,9 +696,8 @@ static __always_inline void fill(struct pending *c, const struct thread *me, __u
 static __always_inline void begin_joined(struct vm_stats *vm, struct thread *owner, __u64 called)
 {
 	struct pending *c = &owner->conv;
-	__u64 from = owner->ask.since;
+	__u64 from = owner->ask.since, exit_ns = 0;
 
-	c->phase[PHASE_EXIT] = 0;
 	if (c->end_ns) {
 		from = c->end_ns + owner->punch_ns;
 		c->punch_after_ns = owner->punch_ns;
@@ -706,8 +705,9 @@ static __always_inline void begin_joined(struct vm_stats *vm, struct thread *own
 		owner->ask.exit_ns = 0;
 		owner->punch_ns = 0;
 	} else if (owner->ask.exit_ns && owner->ask.exit_ns < from) {
-		c->phase[PHASE_EXIT] = from - owner->ask.exit_ns;
+		exit_ns = from - owner->ask.exit_ns;
 	}
+	c->phase[PHASE_EXIT] = exit_ns;
 	c->punch_ns = owner->punch_ns;
 	owner->punch_ns = 0;
 	c->phase[PHASE_THINK] = called > from + c->punch_ns ? called - from - c->punch_ns : 0;
