@@ -3,8 +3,8 @@
 # timeout: 300
 # gmem-trace conversions: counts are those of the workload's own log, exactly; phases add up to the whole, and the
 # whole is what the clock says; percentiles are within 6 % of the exact ones; requests and conversions are joined
-# when one vCPU asks and another thread converts, when one request is answered piece by piece, and when several
-# vCPUs of several VMs convert at once.
+# when one vCPU asks and another thread converts, even that of a vCPU that has asked for something else, when one
+# request is answered piece by piece, and when several vCPUs of several VMs convert at once.
 . "$(dirname "$0")/gmem-trace.sh"
 
 # A JSON number each, in one line
@@ -31,6 +31,9 @@ check_sums() {
 	assert_eq "$(of "$1" '[.to[].phases[] | .count == ([.buckets[][2]] | add // 0),
 		(.count == 0 or (.p50_ns <= .p90_ns and .p90_ns <= .p99_ns and .p99_ns <= .p999_ns and .p999_ns <= .max_ns))] | all')" \
 		true "VM $1: histograms"
+	# What ends before it begins would be longer than the run.
+	assert_eq "$(tail -n 1 "$TMP/trace" | jq '.interval_ns as $all | [.vms[].to[].phases[] | .sum_ns >= .max_ns and .max_ns <= $all] | all')" \
+		true "VM $1: phases as long as they can be"
 	assert_eq "$(of "$1" '[.to[].phases | .think.count, .back.count] | add')" "$(of "$1" '.joined * 2')" \
 		"VM $1: joined conversions have the phases of their vCPU"
 }
@@ -55,6 +58,7 @@ check -v 2 -c 4 -e both -n 40
 # More than one vCPU at once was seen, and each conversion in one class
 assert_eq "$(jq '[.vms[].to[].by_vcpus[] | select(.vcpus_from > 1)] | length > 0' "$TMP/trace")" true 'vCPUs that convert at once'
 check -v 2 -c 3 -e both -n 30 --other-thread
+check -v 2 -c 4 -e both -n 30 --swap
 check -c 2 -p accept -s 1M -n 6
 assert_eq "$(jq -c '[.vms[].to.private.by_size[] | [.pages_from, .conversions]]' "$TMP/trace")" '[[256,12]]' 'range sizes'
 
@@ -99,6 +103,20 @@ END
 output=$(jq -s -r -f "$TMP/exact.jq" "$TMP/trace")
 assert_match "$output" '^[0-9]+ \[\]$' 'percentiles, maxima, sums and counts, against the exact ones'
 assert_ge "${output%% *}" 150 'values compared'
+
+note 'vCPUs that convert for each other'
+trace_start events -j --event conversion,convert_request,convert_end
+work -c 4 -e both -n 40 --swap
+trace_stop
+assert_no_losses
+assert_eq "$(counts "$PIDS")" "$(logged "$PIDS")" 'conversions, and those that nobody asked for'
+check_sums "$PIDS"
+assert_eq "$(jq -s '[.[] | select(.event == "conversion" and .asked) | .asked_gfn == .gfn and .asked_nr == .nr] | all' "$TMP/trace")" true \
+	'each conversion is joined with the request for its range'
+# The memory of each vCPU is asked for by its thread alone.
+jq -s '(map(select(.event == "convert_request") | {key: (.gfn | tostring), value: .tid}) | from_entries) as $asked |
+	[.[] | select(.event == "convert_end" and ($asked[.gfn | tostring] // .tid) != .tid)] | length' "$TMP/trace" >"$TMP/swapped"
+assert_ge "$(cat "$TMP/swapped")" 20 'conversions by the thread of another vCPU'
 
 # ---- One request and several conversions; requests that nobody answers ----
 

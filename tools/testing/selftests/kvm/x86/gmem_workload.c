@@ -98,6 +98,7 @@ static struct {
 	enum exit_how exit;
 	bool punch;
 	bool other_thread;
+	bool swap;
 	u64 seed;
 	const char *policy;
 	u64 hold;
@@ -295,10 +296,82 @@ static void start_converter(void)
 	kvm_pthread_create(&thread, NULL, converter_main, NULL);
 }
 
+/*
+ * With --swap, two vCPUs that ask at the same time get what they asked for from each other's
+ * thread. One that has waited for another in vain, which may be done, helps itself.
+ */
+#define SWAP_WAIT_NS	(20 * 1000 * 1000)
+
+struct swap {
+	struct kvm_memory_attributes *attr;
+	struct swap *other;		/* who has met this one */
+	sem_t met;
+	sem_t done;
+	int ret;
+	int err;
+};
+
+static struct swap *swap_waiting;
+static pthread_mutex_t swap_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Who waits there, or NULL after @me has begun to wait. */
+static struct swap *swap_meet(struct swap *me)
+{
+	struct swap *other;
+
+	pthread_mutex_lock(&swap_lock);
+	other = swap_waiting;
+	swap_waiting = other ? NULL : me;
+	if (other)
+		other->other = me;
+	pthread_mutex_unlock(&swap_lock);
+	if (other)
+		sem_post(&other->met);
+	return other;
+}
+
+/* Wait for another one; NULL if none came. */
+static struct swap *swap_await(struct swap *me)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += SWAP_WAIT_NS;
+	until.tv_sec += until.tv_nsec / NSEC_PER_SEC;
+	until.tv_nsec %= NSEC_PER_SEC;
+	while (sem_timedwait(&me->met, &until) && errno == EINTR)
+		;
+	pthread_mutex_lock(&swap_lock);
+	if (swap_waiting == me)
+		swap_waiting = NULL;
+	pthread_mutex_unlock(&swap_lock);
+	return me->other;
+}
+
+static int swap_attributes(struct kvm_memory_attributes *attr)
+{
+	struct swap me = { .attr = attr }, *other;
+
+	sem_init(&me.met, 0, 0);
+	sem_init(&me.done, 0, 0);
+	other = swap_meet(&me) ?: swap_await(&me);
+	if (!other)
+		return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, attr);
+
+	other->ret = __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, other->attr);
+	other->err = errno;
+	sem_post(&other->done);
+	wait_sem(&me.done);
+	errno = me.err;
+	return me.ret;
+}
+
 static int set_attributes(struct kvm_memory_attributes *attr)
 {
 	int ret, err;
 
+	if (opt.swap)
+		return swap_attributes(attr);
 	if (!opt.other_thread)
 		return __vm_ioctl(vm, KVM_SET_MEMORY_ATTRIBUTES, attr);
 
@@ -1115,6 +1188,7 @@ static void print_help(void)
 	     "      --punch          punch out private memory that becomes shared (the default)\n"
 	     "      --no-punch       keep it\n"
 	     "      --other-thread   another thread than the vCPU's converts\n"
+	     "      --swap           vCPUs that ask at the same time convert for each other\n"
 	     "      --seed N         of what is random (1)\n"
 	     "      --policy NAME    ask for this gmem policy (a kernel with GMEM_BPF)\n"
 	     "      --hold SECONDS   keep the VMs after the summary for that long, or until SIGTERM\n"
@@ -1144,7 +1218,7 @@ static void print_help(void)
 
 static void parse_options(int argc, char **argv)
 {
-	enum { PUNCH = 256, NO_PUNCH, OTHER_THREAD, SEED, POLICY, HOLD, READY_FILE, BREAK };
+	enum { PUNCH = 256, NO_PUNCH, OTHER_THREAD, SWAP, SEED, POLICY, HOLD, READY_FILE, BREAK };
 	static const struct option options[] = {
 		{ "vms", required_argument, NULL, 'v' },
 		{ "vcpus", required_argument, NULL, 'c' },
@@ -1156,6 +1230,7 @@ static void parse_options(int argc, char **argv)
 		{ "punch", no_argument, NULL, PUNCH },
 		{ "no-punch", no_argument, NULL, NO_PUNCH },
 		{ "other-thread", no_argument, NULL, OTHER_THREAD },
+		{ "swap", no_argument, NULL, SWAP },
 		{ "seed", required_argument, NULL, SEED },
 		{ "policy", required_argument, NULL, POLICY },
 		{ "hold", required_argument, NULL, HOLD },
@@ -1200,6 +1275,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case OTHER_THREAD:
 			opt.other_thread = true;
+			break;
+		case SWAP:
+			opt.swap = true;
 			break;
 		case NO_PUNCH:
 			opt.punch = false;
