@@ -30,6 +30,16 @@ static unsigned int below(unsigned int n)
 	return (next_random() >> 16) % n;
 }
 
+/* As the first recordings had it, of three numbers: there is something else in it later. */
+static void write_old_losses(struct rec_file *r)
+{
+	static const unsigned char rec[] = { 4, REC_LOSSES, 99, 98, 97 };
+
+	if (fwrite(rec, sizeof(rec), 1, r->f) != 1)
+		exit(1);
+	r->records++;
+}
+
 /* A recording that has a bit of everything */
 static void write_sample(const char *path)
 {
@@ -42,6 +52,7 @@ static void write_sample(const char *path)
 	if (rec_create(&r, path, 1000000, 1700000000ULL * NSEC_PER_SEC))
 		exit(1);
 	rec_write(&r, &rec);
+	write_old_losses(&r);
 	for (i = 0; i < 3 * NR_EVENTS; i++) {
 		e->type = i % NR_EVENTS;
 		e->ns = 2000000 + 50000 * i;
@@ -66,7 +77,15 @@ static void write_sample(const char *path)
 	rec.memory.private = 1 << 20;
 	rec.memory.shared = 1 << 18;
 	rec_write(&r, &rec);
-	rec = (struct rec) { .type = REC_LOSSES, .losses = { .kernel.dropped = 3 } };
+	rec = (struct rec) {
+		.type = REC_LOSSES, .losses = {
+			.kernel = {
+				.dropped = 3, .vms_full = 400, .threads_full = 50000,
+				.series_full = 1ULL << 40,
+			},
+			.unknown_vms = ~0ULL,
+		},
+	};
 	rec_write(&r, &rec);
 	if (rec_finish(&r))
 		exit(1);
@@ -90,6 +109,19 @@ static void write_file(const char *path, const unsigned char *data, size_t len)
 	if (!f || fwrite(data, 1, len, f) != len)
 		exit(1);
 	fclose(f);
+}
+
+/* What the sample has lost, as its page tells it */
+static bool tells_losses(const char *page)
+{
+	static unsigned char text[16 * MAX_FILE];
+	FILE *f = fopen(page, "r");
+	size_t len = f ? fread(text, 1, sizeof(text) - 1, f) : 0;
+
+	if (f)
+		fclose(f);
+	text[len] = '\0';
+	return strstr((char *)text, "lost: 3 events dropped, 400 of VMs too many, 50000 of threads, 1099511627776 of series too many; 18446744073709551615 VMs not known");
 }
 
 /* Change, cut, repeat or remove something; mostly behind the header. */
@@ -146,7 +178,7 @@ int main(int argc, char **argv)
 	if (!freopen("/dev/null", "w", stdout))
 		return 1;
 	/* What is said of the files is not looked at; sanitizers write elsewhere. */
-	if (cmd_report() || !freopen("/dev/null", "w", stderr))
+	if (cmd_report() || !tells_losses(page) || !freopen("/dev/null", "w", stderr))
 		return 1;
 	for (i = 0; i < files; i++) {
 		memcpy(data, sample, len);

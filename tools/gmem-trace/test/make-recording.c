@@ -2,7 +2,8 @@
 /*
  * A recording of any size: make-recording FILE EVENTS VMS VCPUS SEED. Written by the code of
  * gmem-trace record, of VMs that convert, fault, allocate and zero all the time. It fills what a
- * report has: latencies spread over all sizes, each vCPU busy in each part of the time.
+ * report has: latencies spread over all sizes, each vCPU busy in each part of the time, losses that
+ * grow.
  */
 #include <stdlib.h>
 
@@ -153,9 +154,22 @@ static void write_event(void)
 	check(rec_write_event(&out, &u.e));
 }
 
+/* So many are lost in the end: the last record has all. */
+static const struct rec_losses all_losses = {
+	.kernel = { .dropped = 100, .vms_full = 20, .threads_full = 3, .series_full = 4 },
+	.unknown_vms = 5,
+};
+
+static void write_losses(const struct rec_losses *losses)
+{
+	struct rec rec = { .type = REC_LOSSES, .losses = *losses };
+
+	check(rec_write(&out, &rec));
+}
+
 int main(int argc, char **argv)
 {
-	struct rec losses = { .type = REC_LOSSES };
+	struct rec_losses losses = { };
 	__u64 i, events, next_memory = START_NS;
 
 	if (argc != 6)
@@ -172,11 +186,14 @@ int main(int argc, char **argv)
 	for (i = 0; i < events; i++) {
 		if (now >= next_memory) {
 			write_memory();
+			if (losses.kernel.dropped < all_losses.kernel.dropped)
+				losses.kernel.dropped++;
+			write_losses(&losses);
 			next_memory += MEMORY_EVERY_NS;
 		}
 		write_event();
 	}
-	check(rec_write(&out, &losses));
+	write_losses(&all_losses);
 	check(rec_finish(&out));
 	return 0;
 }
