@@ -79,6 +79,19 @@ assert_fails 1 gmem-trace record --duration 1 /nosuch/file
 assert_match "$output" '/nosuch/file cannot be written: No such file' 'a directory that is not there'
 assert_fails 1 gmem-trace record --duration 5 /dev/full
 assert_match "$output" '/dev/full cannot be written: No space left' 'a full disk'
+gmem-trace record --duration 1 "$TMP/short" 2>/dev/null
+for format in '--output -' --text --svg --perfetto; do
+	rc=0
+	# shellcheck disable=SC2086 # an option and its value
+	gmem-trace report $format "$TMP/short" >/dev/full 2>"$TMP/err" || rc=$?
+	assert_eq "$rc" 1 "exit status of report $format, on a full disk"
+	assert_match "$(cat "$TMP/err")" 'cannot be written' "report $format, on a full disk"
+done
+# Whoever made the file may have called a VM anything.
+printf 'GMTRACE\n\1\0\0\0 \0\0\0%16s\013\100\007a\033]0;b\007c\n' '' >"$TMP/names"
+# an event of it, so that there is something to tell
+printf '\007\005\002\007\007\0\001\002' >>"$TMP/names"
+assert_eq "$(gmem-trace report --text "$TMP/names" 2>/dev/null | grep -c 'VM a?]0;b?c? (7)')" 1 'control characters in a name'
 for c in conversions faults zero alloc policy memory events record report export; do
 	assert_match "$(gmem-trace help)" $'\n'"  $c +[a-z]" "help has $c"
 	assert_match "$(gmem-trace help "$c")" "^usage: gmem-trace $c" "help $c"

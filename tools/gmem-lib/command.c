@@ -210,6 +210,15 @@ static int run_command(int argc, char **argv, unsigned int given)
 	return ret ?: cmd->run();
 }
 
+/* A disk may be full, too: what is not there is not taken for all that there is. */
+static int flush_output(void)
+{
+	errno = 0;
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	return fail(errno ?: EIO, "the output cannot be written: %s", strerror(errno ?: EIO));
+}
+
 int tool_main(int argc, char **argv)
 {
 	struct line line = {};
@@ -235,6 +244,8 @@ int tool_main(int argc, char **argv)
 	}
 
 	ret = run_command(argc, argv, line.given);
+	if (!ret)
+		ret = flush_output();
 	if (ret < 0) {
 		report_failure();
 		ret = EXIT_FAILED;

@@ -165,6 +165,15 @@ static const char *crowd_word(__u64 class)
 	return fmt("%llu-%llu", (1ULL << (class - 1)) + 1, 1ULL << class);
 }
 
+static void print_text(const char *value, int len)
+{
+	char text[REASON_LEN + 1];
+
+	snprintf(text, sizeof(text), "%.*s", len, value);
+	make_printable(text);
+	printf("\"%s\"", text);
+}
+
 static void print_field(const struct field *f, const __u64 *v)
 {
 	printf(" %s=", f->name);
@@ -184,7 +193,7 @@ static void print_field(const struct field *f, const __u64 *v)
 		fputs(crowd_word(*v), stdout);
 		break;
 	case TEXT:
-		printf("\"%.*s\"", (int)(f->words * sizeof(*v)), (const char *)v);
+		print_text((const char *)v, f->words * sizeof(*v));
 		break;
 	default:
 		fputs(value_word(f->kind, *v), stdout);

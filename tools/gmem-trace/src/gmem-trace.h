@@ -90,6 +90,15 @@ int tracer_fd(void);
 void tracer_losses(struct losses *losses);
 const char *tracer_lacks(int i);
 
+/* Names are whatever somebody chose; those who read them have a terminal. */
+static inline void make_printable(char *s)
+{
+	for (; *s; s++) {
+		if ((unsigned char)*s < ' ' || *s == 127)
+			*s = '?';
+	}
+}
+
 /* vms.c: who they are */
 struct vm_info {
 	__u32 tgid;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gmem-trace.h"
 #include "recfile.h"
 
 #define HEADER_SIZE	32
@@ -250,6 +251,7 @@ static void read_vm(struct buf *b, struct rec *rec)
 		len = sizeof(rec->vm.name) - 1;
 	memcpy(rec->vm.name, b->data + b->at, len);
 	rec->vm.name[len] = '\0';
+	make_printable(rec->vm.name);
 }
 
 static void read_losses(struct buf *b, struct rec_losses *losses)

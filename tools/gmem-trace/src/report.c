@@ -556,7 +556,7 @@ static int write_page(const struct report *r)
 	int err;
 
 	if (opt.output && !strcmp(opt.output, "-"))
-		return write_html(r, stdout);
+		return write_html(r, stdout) ? fail(EIO, "the page cannot be written") : 0;
 	if (asprintf(&name, "%s%s", opt.output ?: opt.file, opt.output ? "" : ".html") < 0)
 		abort();
 	f = fopen(name, "w");

@@ -74,6 +74,7 @@ static void find_name(struct vm_info *vm)
 	}
 	if (name)
 		snprintf(vm->name, sizeof(vm->name), "%.*s", (int)strcspn(name, ","), name);
+	make_printable(vm->name);
 }
 
 static void find_cgroup(struct vm_info *vm)
@@ -86,6 +87,7 @@ static void find_cgroup(struct vm_info *vm)
 	if (path)
 		snprintf(vm->cgroup, sizeof(vm->cgroup), "%.*s", (int)strcspn(path + 3, "\n"),
 			 path + 3);
+	make_printable(vm->cgroup);
 }
 
 static bool in_cgroup(const char *path)
@@ -133,6 +135,7 @@ static void find_out(struct vm_info *vm, const char *comm)
 		if (opt.vm || opt.cgroup)
 			nr_unknown++;
 	}
+	make_printable(vm->comm);
 	vm->wanted = is_wanted(vm);
 }
 
