@@ -20,7 +20,7 @@ static struct {
 	__u32 tgid;
 	char name[REC_NAME_LEN];
 } known[MAX_KNOWN];
-static int nr_known;
+static int nr_known, oldest_known;
 
 static void note_error(int err)
 {
@@ -41,24 +41,29 @@ static void name_vm(const struct vm_info *vm)
 		;
 	if (i < nr_known && !strcmp(known[i].name, rec.vm.name))
 		return;
-	if (i == nr_known && nr_known < MAX_KNOWN)
+	if (i == MAX_KNOWN)
+		i = oldest_known++ % MAX_KNOWN;
+	else if (i == nr_known)
 		nr_known++;
-	if (i < nr_known) {
-		known[i].tgid = vm->tgid;
-		memcpy(known[i].name, rec.vm.name, sizeof(known[i].name));
-	}
+	known[i].tgid = vm->tgid;
+	memcpy(known[i].name, rec.vm.name, sizeof(known[i].name));
 	note_error(rec_write(&out, &rec));
 }
 
 static int on_event(const struct event *e)
 {
-	const struct vm_info *vm = vm_info(e->tgid, NULL);
+	/* Policies are loaded by processes that are no VMs, and concern all VMs. */
+	bool of_vm = e->id || e->type < EV_POLICY_ATTACH || e->type > EV_POLICY_DECISION;
+	const struct vm_info *vm;
 
-	if (!vm->wanted || write_error)
+	if (write_error)
 		return 0;
-	/* Policies are loaded by processes that are no VMs. */
-	if (e->id || e->type < EV_POLICY_ATTACH || e->type > EV_POLICY_DECISION)
+	if (of_vm) {
+		vm = vm_info(e->tgid, NULL);
+		if (!vm->wanted)
+			return 0;
 		name_vm(vm);
+	}
 	note_error(rec_write_event(&out, e));
 	nr_events++;
 	return 0;
@@ -84,12 +89,18 @@ static void on_memory(const struct vm_info *vm, const struct memory_use *use)
 	note_error(rec_write(&out, &rec));
 }
 
+/* Whenever there are more: the recording may remain unfinished. */
 static void write_losses(void)
 {
-	struct rec rec = { .type = REC_LOSSES };
+	static struct rec rec = { .type = REC_LOSSES };
+	static bool written;
+	struct rec_losses now = { .unknown_vms = vms_unknown() };
 
-	tracer_losses(&rec.losses.kernel);
-	rec.losses.unknown_vms = vms_unknown();
+	tracer_losses(&now.kernel);
+	if (written && !memcmp(&rec.losses, &now, sizeof(now)))
+		return;
+	rec.losses = now;
+	written = true;
 	note_error(rec_write(&out, &rec));
 }
 
@@ -108,19 +119,25 @@ static void drop_ended(void)
 	free(vm);
 }
 
-/* A few times a second: what is written so far is in the file. Memory, once a second. */
+/*
+ * A few times a second, not as often as events come: what is written so far is in the file. Memory,
+ * once a second.
+ */
 static void on_tick(__u64 interval_ns)
 {
-	static __u64 next;
+	static __u64 next, next_memory;
+	__u64 now = now_ns();
 
-	if (samples_memory && (now_ns() >= next || interval_ns)) {
+	if (now < next && !interval_ns)
+		return;
+	next = now + NSEC_PER_SEC / 4;
+	if (samples_memory && (now >= next_memory || interval_ns)) {
 		memory_sample(on_memory);
-		next = now_ns() + NSEC_PER_SEC;
+		next_memory = now + NSEC_PER_SEC;
 	}
 	vms_refresh();
 	drop_ended();
-	if (interval_ns)
-		write_losses();
+	write_losses();
 	if (fflush(out.f))
 		note_error(-errno);
 }
