@@ -21,6 +21,8 @@ struct rows {
 /* What was told already; and that of VMs that have ended, for which the kernel has no more room. */
 static struct rows last, ended;
 
+#define MAX_ENDED	4096
+
 static struct decisions *find_row(const struct rows *rows, const struct decision_key *key)
 {
 	int i;
@@ -32,12 +34,31 @@ static struct decisions *find_row(const struct rows *rows, const struct decision
 	return NULL;
 }
 
-static void retire(const struct decision_key *key, struct decisions *d)
+static void subtract(struct decisions *d, const struct decisions *earlier)
 {
-	struct decisions *row = find_row(&ended, key);
+	d->count -= earlier->count;
+	d->fitted -= earlier->fitted;
+	d->clamped -= earlier->clamped;
+}
+
+/* Here room is limited as well: what is too much is added to rows of "VM 0". */
+static void retire(struct decision_key *key, struct decisions *d)
+{
+	struct decisions *row, *told;
 
 	if (tracer_take_decisions(key, d) || !vm_info(key->tgid, NULL)->wanted)
 		return;
+	row = find_row(&ended, key);
+	if (!row && ended.nr >= MAX_ENDED) {
+		/* Without what was told of it as a row of its own */
+		told = find_row(&last, key);
+		if (told) {
+			subtract(d, told);
+			memset(told, 0, sizeof(*told));
+		}
+		key->tgid = 0;
+		row = find_row(&ended, key);
+	}
 	if (row) {
 		row->count += d->count;
 		row->fitted += d->fitted;
@@ -105,11 +126,8 @@ static void report_decisions(const struct decision_key *keys, const struct decis
 			continue;
 		d = values[i];
 		earlier = find_row(&last, &keys[i]);
-		if (earlier) {
-			d.count -= earlier->count;
-			d.fitted -= earlier->fitted;
-			d.clamped -= earlier->clamped;
-		}
+		if (earlier)
+			subtract(&d, earlier);
 		if (d.count)
 			report_decision(&keys[i], &d, rows, headed);
 	}
@@ -161,8 +179,11 @@ static void report_cost(const struct bpf_prog_info *info, json_object *rows, boo
 	printf("%-20s %9u %9llu %9s\n", info->name, info->id, runs, fmt_ns(ns / runs));
 }
 
-/* All struct_ops programs: policies, and where other subsystems have such programs, those too. */
-static void report_costs(json_object *rows)
+/*
+ * All struct_ops programs: policies, and where other subsystems have such programs, those too.
+ * @tell: not those of before tracing began, if somebody else had the statistics on
+ */
+static void report_costs(json_object *rows, bool tell)
 {
 	struct cost_at *now = NULL;
 	bool headed = false;
@@ -178,7 +199,8 @@ static void report_costs(json_object *rows)
 		len = sizeof(info);
 		if (!bpf_prog_get_info_by_fd(fd, &info, &len) &&
 		    info.type == BPF_PROG_TYPE_STRUCT_OPS) {
-			report_cost(&info, rows, &headed);
+			if (tell)
+				report_cost(&info, rows, &headed);
 			now = realloc(now, (nr + 1) * sizeof(*now));
 			if (!now)
 				abort();
@@ -227,7 +249,7 @@ static void report(__u64 interval_ns)
 	report_decisions(ended.keys, ended.values, ended.nr, rows, &headed);
 	forget_ended();
 	report_decisions(keys, values, nr, rows, &headed);
-	report_costs(costs);
+	report_costs(costs, true);
 	free(last.keys);
 	free(last.values);
 	last.keys = keys;
@@ -259,6 +281,7 @@ int cmd_policy(void)
 	choose_policy_events();
 	if (tracer_open(&needs, 0))
 		return -1;
+	report_costs(NULL, false);
 	stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
 	ret = run_reports("policies for guest memory", report, show_event);
 	if (stats >= 0)

@@ -400,6 +400,7 @@ static void sort_series(struct series_key *keys, struct series **values, int nr)
 static void retire(const struct series_key *keys, struct series *values, int nr)
 {
 	struct series_key key;
+	struct series *told;
 	int i;
 
 	for (i = 0; i < nr; i++) {
@@ -411,6 +412,13 @@ static void retire(const struct series_key *keys, struct series *values, int nr)
 		if (gone.nr >= MAX_GONE) {
 			if (!vm_info(key.tgid, NULL)->wanted)
 				continue;
+			/* Without what was told of it as a row of its own */
+			told = find_row(&last, &key);
+			if (told) {
+				values[i].pages -= told->pages;
+				hist_subtract(&values[i].ns, &told->ns);
+				memset(told, 0, sizeof(*told));
+			}
 			key.tgid = 0;
 		}
 		add_row(&gone, &key, &values[i]);
