@@ -88,7 +88,7 @@ typedef int (*event_fn)(const struct event *e);
 int tracer_poll(int timeout_ms, event_fn fn);
 int tracer_fd(void);
 void tracer_losses(struct losses *losses);
-const char *tracer_lacks(int i);
+const char *tracer_lacks(unsigned int i);
 
 /* Names are whatever somebody chose; those who read them have a terminal. */
 static inline void make_printable(char *s)

@@ -116,7 +116,7 @@ static int wait_until(__u64 when, report_fn fn, event_fn events)
  */
 int run_reports(const char *what, report_fn fn, event_fn events)
 {
-	__u64 start, last, next, end, n;
+	__u64 start, last, now, next, end, n;
 
 	catch_signals();
 	print_lacks();
@@ -132,9 +132,11 @@ int run_reports(const char *what, report_fn fn, event_fn events)
 			return -1;
 		if (events)
 			tracer_poll(0, events);
+		/* What is counted while this is told is of the next interval, and so is its time. */
+		now = now_ns();
 		if (fn)
-			fn(now_ns() - last);
-		last = now_ns();
+			fn(now - last);
+		last = now;
 		if (stopped() || last >= end)
 			break;
 	}

@@ -550,7 +550,7 @@ void memory_close(void)
 
 int cmd_memory(void)
 {
-	__u64 n, start, last;
+	__u64 n, start, last, now;
 	int ret = memory_open();
 
 	if (!has_objs)
@@ -563,8 +563,9 @@ int cmd_memory(void)
 	last = start;
 	catch_signals();
 	for (n = 0; !ret; ) {
-		ret = report(now_ns() - last);
-		last = now_ns();
+		now = now_ns();
+		ret = report(now - last);
+		last = now;
 		if (!opt.interval || opt.once || ++n == opt.count)
 			break;
 		nap(start + n * opt.interval * NSEC_PER_SEC);

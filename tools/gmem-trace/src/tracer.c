@@ -14,13 +14,9 @@
 #include "gmem-trace.h"
 #include "gmem_trace.skel.h"
 
-#define MAX_LACKS	24
-
 static struct gmem_trace_bpf *skel;
 static struct ring_buffer *ring;
 static event_fn ring_fn;
-static const char *lacks[MAX_LACKS];
-static int nr_lacks;
 
 /*
  * The tracepoints, their arguments, which programs take by position, and what is missing without
@@ -67,6 +63,10 @@ static const struct tracepoint {
 	  "id tgid name op why index nr a b fitted clamped shadow", "what policies decide" },
 	{ "kvm_gmem_pool", "node order action nr ready ns", "pools of zeroed memory" },
 };
+
+/* What each of them is missed for, and KVM. */
+static const char *lacks[ARRAY_SIZE(tracepoints) + 1];
+static unsigned int nr_lacks;
 
 static const struct tracepoint *find_tracepoint(const char *name)
 {
@@ -146,18 +146,18 @@ static bool has_tracepoint(const struct tracepoint *tp)
 
 static void note_lack(const char *what)
 {
-	int i;
+	unsigned int i;
 
 	for (i = 0; i < nr_lacks; i++) {
 		if (!strcmp(lacks[i], what))
 			return;
 	}
-	if (nr_lacks < MAX_LACKS)
+	if (nr_lacks < ARRAY_SIZE(lacks))
 		lacks[nr_lacks++] = what;
 }
 
 /* The i-th thing that this kernel does not tell, NULL after the last. */
-const char *tracer_lacks(int i)
+const char *tracer_lacks(unsigned int i)
 {
 	return i < nr_lacks ? lacks[i] : NULL;
 }
