@@ -12,10 +12,7 @@ const char *const why_names[NR_WHY] = {
 };
 
 const char *const zero_names[NR_ZERO] = { "first_use", "alloc", "pool" };
-const char *const zeroed_names[NR_ZEROED] = {
-	"first_use", "alloc", "ahead", "free", "pool",
-};
-
+const char *const zeroed_names[NR_ZEROED] = { "first_use", "alloc", "ahead", "free" };
 const char *const free_names[NR_FREE] = { "give_back", "scrub", "recycle" };
 const char *const source_names[NR_SOURCES] = { "found", "first_use", "alloc", "pool" };
 const char *const op_names[NR_OPS] = { "alloc", "prealloc", "convert", "free" };

@@ -184,7 +184,7 @@ const char *word(const char *const *names, unsigned int nr, __u64 value);
 
 #define NR_WHY		11
 #define NR_ZERO		3
-#define NR_ZEROED	5
+#define NR_ZEROED	4	/* pools zero for nobody yet, and have an event of their own */
 #define NR_FREE		3
 #define NR_OPS		4
 #define NR_POOL		5

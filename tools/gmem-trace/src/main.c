@@ -102,7 +102,8 @@ static const struct command commands[] = {
 	  "  alloc      as it is allocated, because a policy wants that\n"
 	  "  ahead      while a policy populates memory ahead of its use\n"
 	  "  free       scrubbed on its way out, because a policy wants that\n"
-	  "  pool       in a pool, before it was allocated\n" },
+	  "\n"
+	  "What pools zero is for VMs to come, and not here: see 'events --event pool'.\n" },
 	{ "alloc", cmd_alloc, 0, 2, COMMON, INTERVALS,
 	  "allocations: sizes asked for and got, failures; populating; freeing",
 	  "  allocated  per reason: the size that a policy asked for and that it got; fitted: more\n"
