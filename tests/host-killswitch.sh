@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only
-# The kill switch: a kernel booted with gmem_bpf=off refuses every policy, says why, and is otherwise the same;
-# any other value changes nothing.
+# The kill switch: a kernel booted with gmem_bpf=off refuses every policy, says why, and is otherwise the same, also for
+# gmem-trace; any other value changes nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # What the machine runs
 # shellcheck disable=SC2016
 off='
-. /opt/gmem/tests/policy.sh
+. /opt/gmem/tests/gmem-trace.sh
 for p in count zero_alloc prealloc; do
 	assert_fails 1 gmem-policy load $p -j
 	assert_eq "$(jq -r .error.code <<<"$output")" EACCES "the error of load $p"
@@ -25,6 +25,14 @@ vm_new a
 vm a "create 2M; bind 1 4G 0 2M; convert private 4G 2M; gcheck 4G 2M 0; punch 0 2M; gcheck 4G 1M 0"
 policy_is a builtin builtin
 fdinfo_is a decisions=0
+assert_eq "$(gmem-trace memory -j -p "${VM_PID[a]}" | jq -c "[.cannot_show, .vms[].private_bytes]")" "[[],$M]" "memory"
+for c in conversions faults zero alloc policy; do
+	trace_start $c -j
+	work -n 4
+	trace_stop
+	assert_no_losses
+	assert_eq "$(jq -c "[.cannot_show, .vms[]?.pid, .decisions[]?]" "$TMP/trace")" "$([ $c = policy ] && echo "[[]]" || echo "[[],$PIDS]")" "$c"
+done
 '
 # shellcheck disable=SC2016
 other='
