@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 300
+# timeout: 400
 # gmem-trace conversions: counts are those of the workload's own log, exactly; phases add up to the whole, and the
 # whole is what the clock says; percentiles are within 6 % of the exact ones; requests and conversions are joined
 # when one vCPU asks and another thread converts, even that of a vCPU that has asked for something else, when one

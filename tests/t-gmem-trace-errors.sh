@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 120
+# timeout: 200
 # gmem-trace against bad input, without privileges, and on a kernel that has only a part of what it wants: each ends
 # with the exit status of the man page and says what is wrong, or what cannot be shown, and shows the rest.
 . "$(dirname "$0")/gmem-trace.sh"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 300
+# timeout: 400
 # gmem-trace export: what is scraped is what the workload's own log says, exactly; histograms are whole; no counter ever
 # decreases, through two lives of a VM and when there are more VMs than labels; the file has what HTTP has; who asks
 # wrongly is told so, and who asks slowly keeps nobody waiting.

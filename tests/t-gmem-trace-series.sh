@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# timeout: 300
+# timeout: 400
 # gmem-trace faults, zero, alloc, policy, memory and events count what the workload, or a VM that is told what to do,
 # did; what is lost is counted.
 . "$(dirname "$0")/gmem-trace.sh"
