@@ -139,8 +139,19 @@ static bool has_tracepoint_in(const struct btf *btf, const struct tracepoint *tp
 	return t && btf_is_func_proto(t) && btf_vlen(t) && has_args(btf, t, tp->args);
 }
 
+/* Those of policies and of their pools are there without CONFIG_GMEM_BPF, but nothing fires them. */
+static bool is_dead(const struct tracepoint *tp)
+{
+	if (strncmp(tp->name, "kvm_gmem_policy_", strlen("kvm_gmem_policy_")) &&
+	    strcmp(tp->name, "kvm_gmem_pool"))
+		return false;
+	return btf__find_by_name_kind(vmlinux_btf, "gmem_policy_ops", BTF_KIND_STRUCT) < 0;
+}
+
 static bool has_tracepoint(const struct tracepoint *tp)
 {
+	if (is_dead(tp))
+		return false;
 	return has_tracepoint_in(vmlinux_btf, tp) || has_tracepoint_in(kvm_btf, tp);
 }
 
@@ -177,7 +188,7 @@ static bool matches(const char *const *patterns, const char *name)
 
 static int fail_tracepoints(void)
 {
-	fail_hint("The kvm_gmem tracepoints come with the gmem-bpf patches; 'ls /sys/kernel/tracing/events/kvm_gmem' shows those of this kernel.");
+	fail_hint("The kvm_gmem tracepoints come with the gmem-bpf patches, those of policies and pools are of use with CONFIG_GMEM_BPF only; 'ls /sys/kernel/tracing/events/kvm_gmem' shows those of this kernel.");
 	return -1;
 }
 
