@@ -88,7 +88,8 @@ static const struct command commands[] = {
 	  "  space          update now\n" },
 	{ "faults", cmd_faults, 0, 2, COMMON, INTERVALS,
 	  "faults on guest memory: what they find, how large, how long",
-	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY)\n"
+	  "  access   private, shared (of guest_memfd), or prefault (KVM_PRE_FAULT_MEMORY, or\n"
+	  "           mapped beside a fault by a policy)\n"
 	  "  memory   allocated: the fault got it. found: it was there. raced: with an\n"
 	  "           invalidation, and comes again. failed: left to the VMM\n"
 	  "  source   of the memory's content: a pool had it zeroed; it was zeroed as it was\n"

@@ -204,8 +204,8 @@ static void on_series(const struct series_key *key, const struct series *all,
 		return;
 	row = row_of(key->tgid, NULL);
 	row->fault_ns += series->ns.sum;
-	/* Those come again. */
-	if (key->c & (FAULT_RACED | FAULT_FAILED))
+	/* Those come again, or were none of the guest's. */
+	if (key->c & (FAULT_RACED | FAULT_FAILED | FAULT_PREFETCH))
 		return;
 	row->faults += series->ns.count;
 	row->all_faults += all->ns.count;
