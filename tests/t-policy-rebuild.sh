@@ -23,7 +23,9 @@ assert_traced 'collapse: ' 0 'tries to rebuild what is one folio'
 note 'a block that waits for memory'
 vm a "convert shared $((4 * G + M)) 64K; punch 1M 64K; convert private $((4 * G + M)) 64K"
 wait_for 10 traced_at_least 'collapse: .* ret=-12' 1
-fdinfo_is a rebuilds=0 rebuilds-failed=1 folios-order-9=7
+fdinfo_is a rebuilds=0 folios-order-9=7
+# Each conversion asked for it; the first one may have been looked at after the hole was there.
+assert_ge "$(fdinfo a rebuilds-failed)" 1 'rebuilds for which there was no memory'
 left() { bpf_census | grep -c hostile || :; }
 assert_ge "$(left)" 1 'what BPF has in the kernel of a policy that is loaded'
 unload hostile
@@ -31,9 +33,10 @@ gone() { [ "$(left)" = 0 ]; }
 wait_for 5 gone
 
 note 'and is rebuilt when there is some'
+: >"$TRACE/trace"
 load hostile --set order=9 --set rebuild=1 --set max_holes=511
 vm a "convert shared $((4 * G + M)) 4K; convert private $((4 * G + M)) 4K"
-wait_for 10 traced_at_least 'collapse: .* ret=-12' 2
+wait_for 10 traced_at_least 'collapse: .* ret=-12' 1
 echo max >"$CGROUPS/tight/memory.high"
 wait_for 30 fdinfo_at_least a rebuilds 1
 assert_eq "$(fdinfo a folios-order-9)" 8 'blocks of 2M'
