@@ -14,24 +14,28 @@ mkdir "$TMP/fill"
 mount -t tmpfs -o size=100%,mpol=interleave fill "$TMP/fill"
 cleanup "umount '$TMP/fill'"
 dd if=/dev/zero of="$TMP/fill/zeroes" bs=1M count=$(($(free_mb) - 900)) 2>/dev/null
-for skip in 0 700; do read_disk $skip 700; done
+# Twice: kswapd may be far ahead for a while, if there was not enough in one piece.
+for skip in 0 700 0 700; do read_disk $skip 700; done
 kills=$(events oom_kill)
-note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
-assert_ge "$(cache_mb)" 600 'MiB of page cache'
-assert_le "$(free_mb)" 128 'MiB of free memory, less than the pools want'
+free=$(free_mb) cache=$(cache_mb)
+note "$free MiB free, $cache MiB of page cache"
+# For a pool on each of two nodes: more than is free
+want=$(((free / 2 + 2) & ~1))
+if [ $want -lt 64 ]; then want=64; fi
+assert_ge "$cache" $((4 * want)) "MiB of page cache, for pools of $want MiB each"
 
 note 'single pages'
-load prezero --set pool_large_mb=0 --set pool_small_mb=64
-full 64 0 90
+load prezero --set pool_large_mb=0 --set pool_small_mb=$want
+full $want 0 90
 note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
 note 'blocks'
-replace prezero --set pool_large_mb=64 --set pool_small_mb=16
-full 16 64 90
+replace prezero --set pool_large_mb=$want --set pool_small_mb=16
+full 16 $want 90
 note "$(free_mb) MiB free, $(cache_mb) MiB of page cache"
 
 note 'page cache that comes and goes'
 for skip in 0 700 1400; do read_disk $skip 600; done
-full 16 64 90
+full 16 $want 90
 
 note 'a memory hog'
 hog=$(($(free_mb) + $(cache_mb) + 48))

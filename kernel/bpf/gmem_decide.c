@@ -107,7 +107,7 @@ static struct gmem_verdict gmem_check_alloc(struct gmem_obj *obj, struct gmem_al
 
 /*
  * Only a vCPU that waits for memory can have more of it mapped, and only what is there when it goes
- * on. Hardware that owns memory has a say in what is mapped, and wants to hear of it from the guest.
+ * on. Hardware that owns memory has a say in what is mapped, and hears of it from the guest.
  */
 static bool gmem_may_map(struct gmem_obj *obj, const struct gmem_prealloc_ctx *ctx)
 {

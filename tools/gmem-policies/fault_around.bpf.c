@@ -17,8 +17,9 @@
  * Limits
  *	Windows of more than 2 MiB, and those of user space, are always left to a worker, which maps
  *	nothing. What is mapped is zeroed, too, and saves exits of the guest for pages that it uses;
- *	for those that it does not use it costs more than it saves. What lies around a page may be memory that the guest never uses, or has shared. Memory is charged to
- *	the VM's memory cgroup, and population stops without an error when that is nearly full.
+ *	for those that it does not use it costs more than it saves. What lies around a page may be
+ *	memory that the guest never uses, or has shared. Memory is charged to the VM's memory
+ *	cgroup, and population stops without an error when that is nearly full.
  */
 #include "gmem_policy.bpf.h"
 

@@ -193,8 +193,8 @@ static int kvm_gmem_populate_lock(struct address_space *mapping, enum gmem_why w
  * Populate in the context of the VMM: until a signal, or a punch, says that it has other things to
  * do. Returns the end of what is there now.
  */
-static pgoff_t kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy, pgoff_t start,
-				  pgoff_t end, enum gmem_why why)
+static pgoff_t kvm_gmem_populate_now(struct inode *inode, struct gmem_policy *policy,
+				     pgoff_t start, pgoff_t end, enum gmem_why why)
 {
 	struct kvm_gmem_ahead *ahead = GMEM_I(inode)->ahead;
 	struct address_space *mapping = inode->i_mapping;

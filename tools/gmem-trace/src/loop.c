@@ -132,7 +132,7 @@ int run_reports(const char *what, report_fn fn, event_fn events)
 			return -1;
 		if (events)
 			tracer_poll(0, events);
-		/* What is counted while this is told is of the next interval, and so is its time. */
+		/* What is counted while this is told is of the next interval, as its time is. */
 		now = now_ns();
 		if (fn)
 			fn(now - last);

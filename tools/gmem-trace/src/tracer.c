@@ -139,7 +139,7 @@ static bool has_tracepoint_in(const struct btf *btf, const struct tracepoint *tp
 	return t && btf_is_func_proto(t) && btf_vlen(t) && has_args(btf, t, tp->args);
 }
 
-/* Those of policies and of their pools are there without CONFIG_GMEM_BPF, but nothing fires them. */
+/* Those of policies and of pools are there without CONFIG_GMEM_BPF, but nothing fires them. */
 static bool is_dead(const struct tracepoint *tp)
 {
 	if (strncmp(tp->name, "kvm_gmem_policy_", strlen("kvm_gmem_policy_")) &&
