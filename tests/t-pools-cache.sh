@@ -15,7 +15,7 @@ read_disk() { dd if=/dev/vda of=/dev/null bs=1M skip="$1" count="$2" 2>/dev/null
 # Memory that cannot be reclaimed, for want of swap: so that the disk is larger than what is left
 mkdir "$TMP/fill"
 mount -t tmpfs -o size=100%,mpol=interleave fill "$TMP/fill"
-cleanup "umount '$TMP/fill'"
+cleanup "umount -l '$TMP/fill'"
 dd if=/dev/zero of="$TMP/fill/zeroes" bs=1M count=$(($(free_mb) - 900)) 2>/dev/null
 # Twice: kswapd may be far ahead for a while, if there was not enough in one piece.
 for skip in 0 700 0 700; do read_disk $skip 700; done
