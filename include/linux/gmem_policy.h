@@ -767,10 +767,51 @@ void gmem_policy_trip(struct gmem_policy *policy, const struct gmem_obj *obj, co
 bool gmem_wants_order(struct gmem_obj *obj);
 bool gmem_still_decides(struct gmem_obj *obj, u64 id);
 bool gmem_only_asks(struct gmem_obj *obj, u64 id);
+
+/**
+ * gmem_decide_alloc - ask the policies about a folio that is missing
+ * @obj: the object
+ * @ctx: what it is about, with the built-in decisions; those of the effective policy replace them,
+ *	 and are clamped and fitted. Those of a shadow are counted and traced only
+ *
+ * Context: process context; does not sleep.
+ * Return: the id of the policy that decided, 0 if none did. It may be gone by now
+ */
 u64 gmem_decide_alloc(struct gmem_obj *obj, struct gmem_alloc_ctx *ctx);
+
+/**
+ * gmem_decide_prealloc - ask the policies what to populate ahead
+ * @obj: the object
+ * @ctx: what it is about, with the built-in decisions; those of the effective policy replace them,
+ *	 and are clamped and fitted. Those of a shadow are counted and traced only
+ *
+ * Context: process context; does not sleep.
+ * Return: the id of the policy that decided, 0 if none did. It may be gone by now
+ */
 u64 gmem_decide_prealloc(struct gmem_obj *obj, struct gmem_prealloc_ctx *ctx);
+
+/**
+ * gmem_decide_convert - tell the policies of memory that was converted, or became quiet
+ * @obj: the object
+ * @ctx: what it is about, with the built-in decisions; those of the effective policy replace them,
+ *	 and are clamped and fitted. Those of a shadow are counted and traced only
+ *
+ * Context: process context; does not sleep.
+ * Return: the id of the policy that decided, 0 if none did. It may be gone by now
+ */
 u64 gmem_decide_convert(struct gmem_obj *obj, struct gmem_convert_ctx *ctx);
+
+/**
+ * gmem_decide_free - ask the policies about memory that is about to leave
+ * @obj: the object
+ * @ctx: what it is about, with the built-in decisions; those of the effective policy replace them,
+ *	 and are clamped and fitted. Those of a shadow are counted and traced only
+ *
+ * Context: process context; does not sleep.
+ * Return: the id of the policy that decided, 0 if none did. It may be gone by now
+ */
 u64 gmem_decide_free(struct gmem_obj *obj, struct gmem_free_ctx *ctx);
+
 int gmem_call_init(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_call_exit(struct gmem_obj *obj, struct gmem_policy *policy, u64 *cookie);
 void gmem_obj_report(struct gmem_obj *obj, struct gmem_obj_report *report);
