@@ -551,9 +551,10 @@ static pgoff_t kvm_gmem_quiet_gap(const struct kvm_gmem_quiet_range *a,
 }
 
 /*
- * There is no room for @wish: have the nearest range stand for both. The policy hears of
- * conversions in it again, for it never asked to be spared those between the two. Nor does anybody
- * know whether all that is private.
+ * There is no room for @wish: have the nearest range of its policy stand for both. There is one: the
+ * caller has dropped those of others, or takes @wish out of one. The policy hears of conversions in
+ * it again, for it never asked to be spared those between the two. Nor does anybody know whether
+ * all that is private.
  */
 static void kvm_gmem_quiet_join(struct kvm_gmem_ahead *ahead,
 				const struct kvm_gmem_quiet_range *wish)
@@ -561,6 +562,8 @@ static void kvm_gmem_quiet_join(struct kvm_gmem_ahead *ahead,
 	struct kvm_gmem_quiet_range *range, *nearest = NULL;
 
 	list_for_each_entry(range, &ahead->quiet, list) {
+		if (range->policy_id != wish->policy_id)
+			continue;
 		if (!nearest ||
 		    kvm_gmem_quiet_gap(range, wish) < kvm_gmem_quiet_gap(nearest, wish))
 			nearest = range;
