@@ -551,10 +551,10 @@ static pgoff_t kvm_gmem_quiet_gap(const struct kvm_gmem_quiet_range *a,
 }
 
 /*
- * There is no room for @wish: have the nearest range of its policy stand for both. There is one: the
- * caller has dropped those of others, or takes @wish out of one. The policy hears of conversions in
- * it again, for it never asked to be spared those between the two. Nor does anybody know whether
- * all that is private.
+ * There is no room for @wish: have the nearest range of its policy stand for both. There is one:
+ * the caller has dropped those of others, or takes @wish out of one. The policy hears of
+ * conversions in it again, for it never asked to be spared those between the two. Nor does anybody
+ * know whether all that is private.
  */
 static void kvm_gmem_quiet_join(struct kvm_gmem_ahead *ahead,
 				const struct kvm_gmem_quiet_range *wish)
