@@ -52,6 +52,8 @@ assert_fails() {
 	[ "$rc" = "$want" ] || die "'$*' ended with $rc, wanted $want: $output"
 }
 
+# What a test that waited in vain has to show
+in_vain() { :; }
 # wait_for SECONDS CMD...: until it succeeds
 wait_for() {
 	local i ticks=$(($1 * ${TIME_SCALE:-1} * 10))
@@ -60,7 +62,7 @@ wait_for() {
 		if "$@" >/dev/null 2>&1; then return 0; fi
 		sleep 0.1
 	done
-	die "waited in vain for: $*"
+	die "waited in vain for: $* $(in_vain 2>&1)"
 }
 
 # A line in the kernel's log that fails a run (scripts/scan-log) and that this test provokes on purpose.

@@ -24,6 +24,8 @@ mkfifo "$TMP/never"
 # and compaction, and may wait long for some.
 echo 1 >/proc/sys/vm/drop_caches
 echo 1 >/proc/sys/vm/compact_memory
+# For who wonders why there were none
+echo "gmem-test: free memory by size: $(sed -E 's/^Node ([0-9]), zone +/\1 /' /proc/buddyinfo | tr -s ' \n' ' ;')" >/dev/kmsg
 # A VM that died is found out by whoever talks to it.
 trap '' PIPE
 
@@ -183,6 +185,12 @@ FULL_RUN=${FULL_RUN-${FULL:-}}
 FULL='.ready == .high'
 NONE='.ready + .dirty + .high == 0'
 export FULL NONE FULL_RUN
+# Pools may lack memory, or whole blocks of it
+in_vain() {
+	js .pools
+	grep -E '^(MemFree|Cached|SUnreclaim|SReclaimable|KReclaimable)' /proc/meminfo
+	cat /proc/buddyinfo /proc/pagetypeinfo
+}
 
 # What came into pools, that are empty now, has left them
 none_lost() {

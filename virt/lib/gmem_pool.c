@@ -22,11 +22,13 @@
  * On a host that runs for long, page cache has all memory that nobody else needs, and there is no
  * other that is free. kswapd is asked to take some of that for the pools, as long as there is twice
  * as much of it as of them; and it spares them, as long as there is as much. Nobody waits for such
- * memory, and who does need some, and waits for it (direct reclaim), gets that of the pools.
+ * memory, and who does need some, and waits for it (direct reclaim), gets that of the pools. Where
+ * free memory is in pieces too small for a folio, kcompactd is asked to put them together.
  *
  * Locks: gmem_pool_mutex (sizes, threads), pool->lock (lists; a leaf).
  */
 #include <linux/cleanup.h>
+#include <linux/compaction.h>
 #include <linux/cpuset.h>
 #include <linux/export.h>
 #include <linux/freezer.h>
@@ -62,7 +64,7 @@
 /* How long a node is left alone after memory was short, and a pool after there was none for it. */
 #define GMEM_POOL_PAUSE		(10 * HZ)
 
-/* The same if kswapd is making some: to begin with, and twice as long each time there is none. */
+/* The same if some may be being made: to begin with, and twice as long each time there is none. */
 #define GMEM_POOL_SOON		max(HZ / 50, 1)
 
 /* How folios are allocated: what is there, without reclaim. */
@@ -506,9 +508,15 @@ static struct folio *gmem_pool_allocate(const struct gmem_pool *pool)
 {
 	const struct gmem_pool_node *node = gmem_pool_owner(pool);
 
+	struct folio *folio;
+
 	if (!gmem_pool_may_allocate(node->nid) && !gmem_pool_may_displace(node, pool->order))
 		return NULL;
-	return __folio_alloc(GMEM_POOL_GFP, pool->order, node->nid, NULL);
+	folio = __folio_alloc(GMEM_POOL_GFP, pool->order, node->nid, NULL);
+	/* There is enough, but in pieces. */
+	if (!folio)
+		wakeup_kcompactd(NODE_DATA(node->nid), pool->order, gfp_zone(GMEM_POOL_GFP));
+	return folio;
 }
 
 static void gmem_pool_zero(struct folio *folio)
@@ -543,12 +551,12 @@ static bool gmem_pool_wants_one(struct gmem_pool *pool)
 	return pool->filling;
 }
 
-/* No memory for another one: not now. */
+/* No memory for another one: not now. Sooner if kswapd or kcompactd may be making one. */
 static void gmem_pool_give_up(struct gmem_pool *pool)
 {
 	unsigned long most = GMEM_POOL_PAUSE;
 
-	if (gmem_pool_cache_is(gmem_pool_owner(pool), 2))
+	if (pool->order || gmem_pool_cache_is(gmem_pool_owner(pool), 2))
 		pool->pause = clamp(2 * pool->pause, GMEM_POOL_SOON, most);
 	else
 		pool->pause = most;
