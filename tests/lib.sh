@@ -6,12 +6,14 @@ set -eEuo pipefail
 
 SELFTESTS=/opt/gmem/selftests
 export SELFTESTS
-_cleanup=()
+_cleanup=() _shell=$BASHPID
 
 cleanup() { _cleanup+=("$*"); }
 
 _at_exit() {
 	local rc=$? i
+	# A subshell that is killed before it has come to forget our traps must not undo what is ours.
+	if [ "$BASHPID" != "$_shell" ]; then exit "$rc"; fi
 	set +e
 	trap - ERR
 	for ((i = ${#_cleanup[@]} - 1; i >= 0; i--)); do
