@@ -187,9 +187,9 @@ NONE='.ready + .dirty + .high == 0'
 export FULL NONE FULL_RUN
 # Pools may lack memory, or whole blocks of it
 in_vain() {
-	js .pools
-	grep -E '^(MemFree|Cached|SUnreclaim|SReclaimable|KReclaimable)' /proc/meminfo
-	cat /proc/buddyinfo /proc/pagetypeinfo
+	js .pools | jq -c .
+	grep -hE '^(MemFree|Cached|SUnreclaim|KReclaimable|pageoutrun|slabs_scanned|compact_(daemon_wake|fail)) ?' /proc/{meminfo,vmstat}
+	cat /proc/buddyinfo
 }
 
 # What came into pools, that are empty now, has left them
