@@ -822,12 +822,21 @@ MODULE_PARM_DESC(max_percent,
 
 /* ---- Memory pressure ---- */
 
+/*
+ * Should kswapd have what is in pools? Page cache is good enough for what it does in time, before
+ * anybody waits. Nor does it always lack memory: where large pieces of it have become few, it makes
+ * some by reclaiming, and pools would be emptied, and filled, and emptied again, for nothing.
+ */
+static bool gmem_pool_kswapd_may(const struct gmem_pool_node *node)
+{
+	return !gmem_pool_cache_is(node, 1) && !gmem_pool_may_allocate(node->nid);
+}
+
 static unsigned long gmem_pool_count(struct shrinker *shrinker, struct shrink_control *sc)
 {
 	struct gmem_pool_node *node = gmem_pool_node(sc->nid);
 
-	/* What kswapd does in time, before anybody waits, page cache is good enough for. */
-	if (!node || (current_is_kswapd() && gmem_pool_cache_is(node, 1)))
+	if (!node || (current_is_kswapd() && !gmem_pool_kswapd_may(node)))
 		return SHRINK_EMPTY;
 	return gmem_pool_pages(node) ?: SHRINK_EMPTY;
 }
