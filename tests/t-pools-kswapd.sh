@@ -29,11 +29,11 @@ for ((at = 0; at < mb; at += 4)); do fallocate -p -o ${at}M -l 2M "$TMP/fill/zer
 kicks=$(events pageoutrun)
 note "$(free_mb) MiB free: $(tr -s ' \n' ' ;' </proc/buddyinfo)"
 
-# Pages are taken out of larger pieces, of memory that could be moved: the kernel raises the watermarks of the zone, and
-# has kswapd reclaim up to them.
+# More pages than there are in large pieces: the others are taken out of smaller ones, of memory that could be moved. The
+# kernel raises the watermarks of the zone then, and has kswapd reclaim up to them.
 trace_begin pool
-load prezero --set pool_large_mb=32 --set pool_small_mb=64
-full 64 32
+load prezero --set pool_large_mb=0 --set pool_small_mb=320
+full 320 0
 wait_for 60 kswapd_ran
 # Time for what it began
 sleep 2
