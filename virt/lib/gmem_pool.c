@@ -507,7 +507,6 @@ static bool gmem_pool_may_displace(const struct gmem_pool_node *node, unsigned i
 static struct folio *gmem_pool_allocate(const struct gmem_pool *pool)
 {
 	const struct gmem_pool_node *node = gmem_pool_owner(pool);
-
 	struct folio *folio;
 
 	if (!gmem_pool_may_allocate(node->nid) && !gmem_pool_may_displace(node, pool->order))
@@ -551,12 +550,16 @@ static bool gmem_pool_wants_one(struct gmem_pool *pool)
 	return pool->filling;
 }
 
-/* No memory for another one: not now. Sooner if kswapd or kcompactd may be making one. */
+/*
+ * No memory for another one: not now. Sooner where kcompactd or kswapd may be making one, out of
+ * what is free in pieces, or has page cache in it.
+ */
 static void gmem_pool_give_up(struct gmem_pool *pool)
 {
+	const struct gmem_pool_node *node = gmem_pool_owner(pool);
 	unsigned long most = GMEM_POOL_PAUSE;
 
-	if (pool->order || gmem_pool_cache_is(gmem_pool_owner(pool), 2))
+	if (gmem_pool_may_allocate(node->nid) || gmem_pool_cache_is(node, 2))
 		pool->pause = clamp(2 * pool->pause, GMEM_POOL_SOON, most);
 	else
 		pool->pause = most;
