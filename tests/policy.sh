@@ -203,6 +203,25 @@ free_mb() {
 	awk '/^ +nr_free_pages / { pages += $2 } $1 == "count:" { pages += $2 } END { print int(pages / 256) }' /proc/zoneinfo
 }
 
+# event NAME: how often it happened, by /proc/vmstat
+event() { awk -v what="$1" '$1 == what { print $2 }' /proc/vmstat; }
+
+# knob FILE VALUE: as long as the test runs
+knob() {
+	cleanup "echo '$(<"$1")' >'$1'"
+	echo "$2" >"$1"
+}
+
+# leave_mb MB: all but so much free memory, on all nodes, is in $TMP/fill/zeroes, and cannot be reclaimed, for want of swap.
+# Sets $filled_mb, a multiple of 4.
+leave_mb() {
+	mkdir "$TMP/fill"
+	mount -t tmpfs -o size=100%,mpol=interleave fill "$TMP/fill"
+	cleanup "umount -l '$TMP/fill'"
+	filled_mb=$((($(free_mb) - $1) & ~3))
+	dd if=/dev/zero of="$TMP/fill/zeroes" bs=1M count=$filled_mb 2>/dev/null
+}
+
 # policy_is VM POLICY SCOPE: in fdinfo
 policy_is() { fdinfo_is "$1" "policy=$2" "scope=$3"; }
 

@@ -8,22 +8,16 @@
 blocks=${FULL:-}
 . "$(dirname "$0")/policy.sh"
 
-events() { awk -v what="$1" '$1 == what { print $2 }' /proc/vmstat; }
 cache_mb() { awk '/^(Inactive|Active)\(file\)/ { kib += $2 } END { print int(kib / 1024) }' /proc/meminfo; }
 read_disk() { dd if=/dev/vda of=/dev/null bs=1M skip="$1" count="$2" 2>/dev/null; }
 
 # What pieces of memory are left makes the kernel keep up to three times as much free, at times: the hog could not have it.
-BOOST=/proc/sys/vm/watermark_boost_factor
-cleanup "echo $(<$BOOST) >$BOOST"
-echo 0 >$BOOST
-# Memory that cannot be reclaimed, for want of swap: so that the disk is larger than what is left
-mkdir "$TMP/fill"
-mount -t tmpfs -o size=100%,mpol=interleave fill "$TMP/fill"
-cleanup "umount -l '$TMP/fill'"
-dd if=/dev/zero of="$TMP/fill/zeroes" bs=1M count=$(($(free_mb) - 900)) 2>/dev/null
+knob /proc/sys/vm/watermark_boost_factor 0
+# The disk is larger than what is left
+leave_mb 900
 # Twice: kswapd may be far ahead for a while, if there was not enough in one piece.
 for skip in 0 700 0 700; do read_disk $skip 700; done
-kills=$(events oom_kill)
+kills=$(event oom_kill)
 free=$(free_mb) cache=$(cache_mb)
 note "$free MiB free, $cache MiB of page cache"
 # For a pool on each of two nodes: more than is free
@@ -44,7 +38,7 @@ note 'a memory hog'
 hog=$(($(free_mb) + $(cache_mb) + 48))
 dd if=/dev/zero of=/dev/null bs="${hog}M" count=1 iflag=fullblock 2>"$TMP/dd" || die "the hog of $hog MiB: $(cat "$TMP/dd")"
 assert_match "$(cat "$TMP/dd")" '1\+0 records out' "the hog of $hog MiB"
-assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
+assert_eq "$(event oom_kill)" "$kills" 'processes killed for memory'
 
 if [ -n "$blocks" ]; then
 	note 'blocks'

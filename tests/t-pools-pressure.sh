@@ -5,8 +5,6 @@
 # over, the pools are filled again. What comes out of a pool is charged to the VM's memory cgroup, whose limit holds.
 . "$(dirname "$0")/policy.sh"
 
-events() { awk -v what="$1" '$1 == what { print $2 }' /proc/vmstat; }
-
 note 'a memory hog'
 load prezero --set pool_large_mb=320 --set pool_small_mb=64
 full 64 320
@@ -14,17 +12,17 @@ full 64 320
 echo always >/sys/kernel/mm/transparent_hugepage/enabled
 cleanup 'echo madvise >/sys/kernel/mm/transparent_hugepage/enabled'
 trace_begin pool
-kills=$(events oom_kill) given=$(js '[.pools[].given_back] | add')
+kills=$(event oom_kill) given=$(js '[.pools[].given_back] | add')
 # All that is free, and half of what is in the pools
 hog=$(($(free_mb) + 384))
 dd if=/dev/zero of=/dev/null bs="${hog}M" count=1 iflag=fullblock 2>"$TMP/dd" || die "the hog: $(cat "$TMP/dd")"
 assert_match "$(cat "$TMP/dd")" '1\+0 records out' "the hog of $hog MiB"
-assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
+assert_eq "$(event oom_kill)" "$kills" 'processes killed for memory'
 assert_ge "$(($(js '[.pools[].given_back] | add') - given))" 1 'folios given back'
 assert_ge "$(traced 'action=shrink')" 1 'shrinks in the trace'
 # The threads leave it alone for a while, and then fill it again
 wait_for 60 pools_are "$FULL"
-assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
+assert_eq "$(event oom_kill)" "$kills" 'processes killed for memory'
 
 note 'with a VM that takes from them meanwhile'
 vm_new a
@@ -37,7 +35,7 @@ rc=0
 wait $dd || rc=$?
 assert_eq "$rc" 0 "the hog of $hog MiB: $(cat "$TMP/dd")"
 vm a 'gcheck 4G 32M 7'
-assert_eq "$(events oom_kill)" "$kills" 'processes killed for memory'
+assert_eq "$(event oom_kill)" "$kills" 'processes killed for memory'
 vm_end a
 unload prezero
 
