@@ -17,7 +17,7 @@
  *			show how costs grow
  *	parallel	conversions by several vCPUs of a VM, and by several VMs, a thread for each:
  *			what all of them execute, and how much of it not before slots_lock; of the
- *			cheaper half, for whether the lock is found taken is up to chance
+ *			cheaper half, if not --all: whether the lock is found taken is up to chance
  *	policy		gmem-policy load, replace and unload, with 1 and with 100 VMs
  *	pool		the filling of pools, 256M of 4K and of 2M
  *
@@ -321,6 +321,7 @@ static const struct vm_shape shape = {
 
 static u64 pages = 10000;
 static u64 rounds = 5;
+static bool all;		/* conversions of parallel count, not the cheaper half only */
 
 struct guest {
 	struct kvm_vm *vm;
@@ -974,23 +975,24 @@ static int compare_u64(const void *a, const void *b)
 }
 
 /*
- * What all of them would cost if each did what those of the cheaper half do. The others found the
- * lock taken, and slept: how many do is up to when threads are preempted.
+ * What @nr of them cost, an even number. Unless all are wanted, what they would if each did what
+ * those of the cheaper half do: the others found the lock taken, and slept, and with one CPU, whose
+ * instructions are counted, how many do is up to when threads are preempted.
  */
-static u64 cheaper_half(u64 *ns, int nr)
+static u64 crowd_ns(u64 *ns, int nr)
 {
+	int counted = all ? nr : nr / 2, i;
 	u64 sum = 0;
-	int i;
 
 	qsort(ns, nr, sizeof(*ns), compare_u64);
-	for (i = 0; i < nr / 2; i++)
+	for (i = 0; i < counted; i++)
 		sum += ns[i];
-	return sum * 2;
+	return sum * (nr / counted);
 }
 
 static void run_crowd(int crowd, struct sample *s)
 {
-	u64 ns[MAX_WORKERS * PARALLEL_LOOPS], refused[MAX_WORKERS * PARALLEL_LOOPS], all;
+	u64 ns[MAX_WORKERS * PARALLEL_LOOPS], refused[MAX_WORKERS * PARALLEL_LOOPS], sum;
 	int nr = crowds[crowd].vms * crowds[crowd].vcpus, i;
 	u64 conversions = nr * PARALLEL_LOOPS * 2;
 	struct worker workers[MAX_WORKERS];
@@ -1014,10 +1016,10 @@ static void run_crowd(int crowd, struct sample *s)
 	}
 
 	s += STEP_CROWDS + 2 * crowd;
-	all = cheaper_half(ns, nr * PARALLEL_LOOPS);
-	s[0] = (struct sample) { .ns = all, .units = conversions };
+	sum = crowd_ns(ns, nr * PARALLEL_LOOPS);
+	s[0] = (struct sample) { .ns = sum, .units = conversions };
 	s[1] = (struct sample) {
-		.ns = all - cheaper_half(refused, nr * PARALLEL_LOOPS), .units = conversions,
+		.ns = sum - crowd_ns(refused, nr * PARALLEL_LOOPS), .units = conversions,
 	};
 }
 
@@ -1236,6 +1238,7 @@ static void help(const char *name)
 	       "parallel, policy or pool; the last two run gmem-policy.\n"
 	       "  -p, --pages N    pages in each step of pages and fill (%lu)\n"
 	       "  -r, --rounds N   rounds; the first is not counted (%lu)\n"
+	       "  -a, --all        parallel: of all conversions, not of the cheaper half\n"
 	       "  -j, --json       all of it, as JSON; else lines NAME VALUE UNIT\n"
 	       "Costs, of a 4K page where nothing else is said:\n", name, pages, rounds);
 	for (i = 0; i < STEPS; i++)
@@ -1268,6 +1271,7 @@ int main(int argc, char *argv[])
 	static const struct option options[] = {
 		{ "pages", required_argument, NULL, 'p' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "all", no_argument, NULL, 'a' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -1278,13 +1282,16 @@ int main(int argc, char *argv[])
 	int opt, i;
 
 	gmem_start_main();
-	while ((opt = getopt_long(argc, argv, "p:r:jh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "p:r:ajh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			pages = parse_number(optarg, 1, MAX_PAGES);
 			break;
 		case 'r':
 			rounds = parse_number(optarg, 2, MAX_ROUNDS);
+			break;
+		case 'a':
+			all = true;
 			break;
 		case 'j':
 			json = true;
