@@ -248,16 +248,20 @@ static __noinline void hist_raise(struct hist *h, __u64 v)
 	}
 }
 
-static __always_inline void hist_add(struct hist *h, __u64 v)
+/* Global, as settle() is: the verifier looks at these once, not on each path that leads to a call. */
+__noinline int hist_add(struct hist *h, __u64 v)
 {
 	__u32 bucket = hist_bucket(v);
 
+	if (!h)
+		return 0;
 	if (bucket >= HIST_BUCKETS)
 		bucket = HIST_BUCKETS - 1;
 	add(&h->sum, v);
 	add(&h->bucket[bucket], 1);
 	if (v > h->max)
 		hist_raise(h, v);
+	return 0;
 }
 
 /* ---- State ---- */
@@ -482,15 +486,15 @@ static __always_inline void emit_conversion(const struct pending *c, const struc
  * the vCPU runs again, or when the next conversion for the same request begins; only the former
  * has the phase "back".
  */
-static __noinline void settle(struct vm_stats *vm, struct pending *c, struct conv_request *ask,
-			      __u64 now, __u32 is_back)
+__noinline int settle(struct vm_stats *vm, struct pending *c, struct conv_request *ask, __u64 now,
+		      __u32 is_back)
 {
 	__u64 punch, back = 0, total;
 	struct direction *dir;
 	__u32 size, bucket;
 
 	if (!vm || !c || !ask)
-		return;
+		return 0;
 	dir = &vm->dir[c->to_private & 1];
 	punch = c->punch_ns + c->punch_after_ns;
 	if (is_back && now > c->end_ns + c->punch_after_ns)
@@ -521,6 +525,7 @@ static __noinline void settle(struct vm_stats *vm, struct pending *c, struct con
 	if (emit_events & 1 << EV_CONVERSION)
 		emit_conversion(c, ask, now, punch, back, total);
 	c->end_ns = 0;
+	return 0;
 }
 
 /* The vCPU of this thread runs again: whatever it asked for is over. */
