@@ -42,6 +42,9 @@
 #define WINDOW_GPA	(8ULL * SZ_1G)
 #define WINDOW_SIZE	SZ_8M
 
+/* Page tables of its own, and nothing else: heaps begin up to 1G behind the program */
+#define HOST_MEM	((void *)(1ULL << 44))
+
 #define MAX_NTH		5000
 
 #ifndef MADV_POPULATE_READ
@@ -355,7 +358,7 @@ static void map_host(void)
 {
 	if (mode != MODE_SHARED)
 		return;
-	host_mem = mmap((void *)SZ_1G, FILE_SIZE, PROT_READ | PROT_WRITE,
+	host_mem = mmap(HOST_MEM, FILE_SIZE, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_FIXED_NOREPLACE, gmem_fd, 0);
 	if (host_mem == MAP_FAILED)
 		fail("mmap: %s", strerror(errno));
