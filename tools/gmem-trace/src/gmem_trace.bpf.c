@@ -248,7 +248,7 @@ static __noinline void hist_raise(struct hist *h, __u64 v)
 	}
 }
 
-/* Global, as settle() is: the verifier looks at these once, not on each path that leads to a call. */
+/* Global, as settle() is: the verifier looks at these once, not on each path that leads there. */
 __noinline int hist_add(struct hist *h, __u64 v)
 {
 	__u32 bucket = hist_bucket(v);
