@@ -148,6 +148,16 @@ assert_eq "$(jq -s '[.[].vms[].conversions] | add' "$TMP/trace")" "$(jq .total.c
 assert_eq "$(jq -s '[.[].vms[].to[].phases.total | [.count, .sum_ns, ([.buckets[][2]] | add // 0)] | .[0] == .[2]] | all' "$TMP/trace")" true \
 	'histograms of intervals'
 
+# ---- Loading ----
+
+# 6,600 in all. It grew to 131,000 once, and to half of the time until it traced, because the same was verified on each path.
+note 'what the verifier goes through'
+trace_start conversions -j
+verified=$(cat /proc/"$TRACER"/fdinfo/* 2>/dev/null | awk '/^verified_insns:/ { n += $2 } END { print n + 0 }')
+trace_stop
+assert_ge "$verified" 1000 'instructions that were verified, as the kernel tells'
+assert_le "$verified" 20000 'instructions that were verified'
+
 # ---- Which VM ----
 
 note 'one VM of two, by pid, name and cgroup'
