@@ -140,3 +140,13 @@ expect 1 'the clocks differ' $report --compare "$tmp/good" "$tmp/odd"
 sed -i 's/"schema": 3/"schema": 2/' "$tmp/odd/summary.json"
 expect 1 'has schema 2' $report --compare "$tmp/good" "$tmp/odd"
 expect 1 'No such file' $report --compare "$tmp/good" "$tmp/nowhere"
+
+# ---- Two runs of the same ----
+
+expect 0 ' 0 differ by more, 0 are in the first only' $report --agree "$tmp/good" "$tmp/good"
+expect 1 '^a bounce buffer, wherever there is room \(huge\): 3.00 % of' $report --agree "$tmp/good" "$tmp/worse"
+other near pristine fill_touch 1.0008 huge create 1.019
+expect 0 ' 0 differ by more' $report --agree "$tmp/good" "$tmp/near"
+other far pristine fill_touch 1.002 huge create 1.019
+expect 1 ' 1 differ by more' $report --agree "$tmp/good" "$tmp/far"
+expect 1 ' 1 are in the first only' $report --agree "$tmp/good" "$tmp/gone"
