@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # timeout: 180
 # What waits to be rebuilt for want of memory: it is counted where there is something to rebuild only, and holds
-# nothing of a policy that has gone.
+# nothing of a policy that has gone. What cannot even be noted is counted, too.
 . "$(dirname "$0")/policy.sh"
 
 trace_begin collapse
@@ -41,4 +41,25 @@ echo max >"$CGROUPS/tight/memory.high"
 wait_for 30 fdinfo_at_least a rebuilds 1
 assert_eq "$(fdinfo a folios-order-9)" 8 'blocks of 2M'
 vm_end a
+unload hostile
+
+note 'what there is no memory to note'
+# Each allocation of a conversion fails once, and then none. Two of them are for the rebuilding: the first a file needs
+# once. How many others come before is not always the same.
+keep_failing_knobs
+echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
+echo 0 >/sys/kernel/debug/failslab/verbose
+load hostile --set rebuild=1 --set max_holes=511 --set only_op=convert
+: >"$TRACE/trace"
+for n in 1 2 3 4 5 6 7 8; do
+	vm_new f
+	vm f 'create 4M; bind 1 4G 0 4M'
+	echo "$n" >"/proc/${VM_PID[f]}/fail-nth"
+	_vm_do f 'convert private 4G 4M' || :
+	left=$(<"/proc/${VM_PID[f]}/fail-nth")
+	echo 0 >"/proc/${VM_PID[f]}/fail-nth"
+	vm_end f
+done
+assert_ge "$left" 1 'allocations that were left at the end, when none failed any more'
+traced_at_least 'collapse: .* why=convert ret=-12' 2 || die 'what could not be noted is not told'
 unload hostile

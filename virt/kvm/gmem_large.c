@@ -118,19 +118,19 @@ static pgoff_t kvm_gmem_pages(struct inode *inode)
 
 /*
  * Have all that is taken away from now on taken away in whole blocks. A punch that is under way
- * began without knowing: no large folios before it ends, and nobody waits for that.
+ * began without knowing: no large folios before it ends, and nobody waits for that (-EAGAIN).
  */
-static bool kvm_gmem_large_enable(struct inode *inode)
+static int kvm_gmem_large_enable(struct inode *inode)
 {
 	struct gmem_inode *gi = GMEM_I(inode);
 	struct kvm_gmem_large *large;
 
 	if (kvm_gmem_may_be_large(inode))
-		return true;
+		return 0;
 
 	large = kzalloc_obj(*large, GFP_KERNEL_ACCOUNT);
 	if (!large)
-		return false;
+		return -ENOMEM;
 	large->inode = inode;
 	large->rebuild_due = jiffies;
 	large->drained = jiffies - HZ;
@@ -140,13 +140,13 @@ static bool kvm_gmem_large_enable(struct inode *inode)
 
 	if (!filemap_invalidate_trylock_shared(inode->i_mapping)) {
 		kfree(large);
-		return false;
+		return -EAGAIN;
 	}
 	/* Pairs with kvm_gmem_may_be_large(). */
 	if (cmpxchg_release(&gi->large, NULL, large))
 		kfree(large);
 	filemap_invalidate_unlock_shared(inode->i_mapping);
-	return true;
+	return 0;
 }
 
 /*
@@ -241,7 +241,7 @@ unsigned int kvm_gmem_max_order(struct inode *inode, pgoff_t index,
  */
 unsigned int kvm_gmem_large_order(struct inode *inode, unsigned int order)
 {
-	if (!order || kvm_gmem_large_enable(inode))
+	if (!order || !kvm_gmem_large_enable(inode))
 		return order;
 	kvm_gmem_fell_back(inode);
 	return 0;
@@ -806,7 +806,8 @@ static bool kvm_gmem_rebuild_pending(struct kvm_gmem_large *large, pgoff_t start
  * @why: %GMEM_WHY_CONVERT or %GMEM_WHY_QUIET
  * @policy_id: of the policy
  *
- * Done by a worker, at most gmem_rebuild_mib a second, as long as the policy is effective.
+ * Done by a worker, at most gmem_rebuild_mib a second, as long as the policy is effective. What
+ * cannot even be noted is counted as one that failed, and traced.
  *
  * Context: process context, no locks held.
  */
@@ -815,12 +816,18 @@ void kvm_gmem_rebuild(struct inode *inode, pgoff_t start, pgoff_t end, u32 max_h
 {
 	struct kvm_gmem_large_range *range;
 	struct kvm_gmem_large *large;
+	int ret;
 
 	start = round_down(start, GMEM_BLOCK_PAGES);
 	end = min(round_up(end, GMEM_BLOCK_PAGES),
 		  round_down(kvm_gmem_pages(inode), GMEM_BLOCK_PAGES));
-	if (start >= end || !kvm_gmem_large_allowed(inode) || !kvm_gmem_large_enable(inode))
+	if (start >= end || !kvm_gmem_large_allowed(inode))
 		return;
+	ret = kvm_gmem_large_enable(inode);
+	if (ret) {
+		kvm_gmem_rebuilt(inode, start, 0, why, ret, 0);
+		return;
+	}
 	large = GMEM_I(inode)->large;
 	if (kvm_gmem_rebuild_pending(large, start, end, max_holes, policy_id))
 		return;
