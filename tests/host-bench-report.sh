@@ -120,6 +120,13 @@ rm -r "$tmp/native/pristine"
 sed -i 's/instructions/wall/' "$tmp/native/meta.json"
 expect 0 '^first guest touch of private memory .* 0.0%   per page' $report "$tmp/native"
 
+# ---- What is to be noticed ----
+
+made "$tmp/hung"
+sed -i 's/\("guest_boot": {\)/\1"hung": 1, /' "$tmp/hung/normal/huge.all.json"
+expect 0 '^huge .*at the second try' $report "$tmp/hung"
+[ "$(grep -c 'second try' "$tmp/out")" = 1 ] || fail "more than one guest is said to have hung: $(cat "$tmp/out")"
+
 # ---- The comparison ----
 
 other() { # NAME COLUMN STEP FACTOR...: another result, called NAME

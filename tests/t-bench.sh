@@ -19,6 +19,7 @@ measure 15 --pages 600 pages
 assert_ge "$(jq .steps.touch.faults /tmp/bench.json)" 2 'stage-2 faults'
 measure 4 create
 measure 12 parallel
+measure 12 --wall --all parallel
 measure 1 bounce_fixed
 if [ -n "${FULL:-}" ]; then
 	measure 1 bounce

@@ -4,9 +4,10 @@
  *
  *	pages		per 4K page: first access by the guest, fallocate(), conversion in both
  *			directions, hole punching, and freeing at close
- *	conversions	of 4K, 64M and 1G that the guest has touched, to shared and back
+ *	conversions	of 4K, 64M and 1G that the guest has touched, to shared and back;
+ *			of 4K, 64K, 2M (16 of them, 2M apart) and 64M, each direction by itself
  *	fill		of a VM from the creation of its memory until the guest has touched all of
- *			it, and of its end: what the VMM's own thread executes. Before that it does
+ *			it, and of its end: what the VMM's own thread executes. Before both it does
  *			nothing for a while, in which pools are filled
  *	bounce		of bounce buffers, which a guest converts all the time, with all that
  *			follows from it: at most 64 at a time, of 4K to 256K, in 16M of a VM of
@@ -19,11 +20,13 @@
  *			what all of them execute, and how much of it not before slots_lock; of the
  *			cheaper half, if not --all: whether the lock is found taken is up to chance
  *	policy		gmem-policy load, replace and unload, with 1 and with 100 VMs
- *	pool		the filling of pools, 256M of 4K and of 2M
+ *	pool		the filling of pools, 1G of 4K and of 2M
  *
  * A KVM_X86_SW_PROTECTED_VM with one vCPU, where nothing else is said. It is meant for a machine
  * whose clock counts instructions (scripts/boot --icount: 1 ns is 1 instruction); elsewhere the
- * numbers are nanoseconds, with their noise.
+ * numbers are nanoseconds, with their noise. They are of the thread that works, its guest included;
+ * or, with --wall, of the clock on the wall, by which waiting for others counts, too. What commands
+ * and threads of the kernel execute is always their own.
  *
  * A round of pages makes a new file, binds it, goes through all steps once unmeasured, so that
  * stage-2 page tables, slabs and caches are there, and then through them again, measured. The first
@@ -34,9 +37,8 @@
  * Rounds of the others have one file. A bounce buffer is made shared and punched out, as VMMs do;
  * later it is made private, and the guest writes to each page of it, faults and all. Buffers are
  * taken one behind the other, as gmem_workload does; those of bounce_fixed never move, and are
- * taken and given back at random.
+ * taken and given back at random, which is the same in each round.
  */
-#include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -68,12 +70,13 @@
 #define CREATE_FILES	64
 #define CREATE_VMS	8
 #define MANY_VMS	100	/* that have policies loaded, replaced and unloaded */
-#define POOL_MB		256
+#define POOL_MB		1024
 #define __STR(x)	#x
 #define STR(x)		__STR(x)
 #define PARALLEL_AREA	SZ_2M
 #define PARALLEL_LOOPS	16	/* of each thread, each of two conversions */
 #define MAX_WORKERS	32
+#define MAX_PIDS	(4 << 20)	/* PID_MAX_LIMIT */
 
 static const struct {
 	const char *name;
@@ -322,6 +325,7 @@ static const struct vm_shape shape = {
 static u64 pages = 10000;
 static u64 rounds = 5;
 static bool all;		/* conversions of parallel count, not the cheaper half only */
+static clockid_t clock_id = CLOCK_THREAD_CPUTIME_ID;
 
 struct guest {
 	struct kvm_vm *vm;
@@ -344,6 +348,43 @@ static void guest_code(u64 *args)
 			WRITE_ONCE(*(u64 *)gpa, gpa);
 		GUEST_SYNC(gpa);
 	}
+}
+
+static u64 clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(clock_id, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+static u64 reading_ns;		/* of that, reading the clock */
+
+static void find_reading_ns(void)
+{
+	u64 start, now;
+	int i;
+
+	reading_ns = NSEC_PER_SEC;
+	start = clock_ns();
+	for (i = 0; i < 100; i++) {
+		now = clock_ns();
+		reading_ns = min(reading_ns, now - start);
+		start = now;
+	}
+}
+
+/*
+ * What this thread executed since @start, which is moved on, for each of @units. What interrupts
+ * it, and what RCU frees meanwhile, is not its own, where the kernel tells them apart
+ * (CONFIG_IRQ_TIME_ACCOUNTING). With --wall it is all the time since.
+ */
+static struct sample since(u64 *start, u64 units)
+{
+	u64 now = clock_ns(), ns = now - *start;
+
+	*start = now;
+	return (struct sample) { .ns = ns - min(ns, reading_ns), .units = units };
 }
 
 /* Decisions that policies took on the file; 0 if the kernel does not know of policies. */
@@ -415,7 +456,7 @@ static void copy_page(void *to, const void *from)
 	asm volatile("rep movsq" : "+D" (to), "+S" (from), "+c" (count) : : "memory");
 }
 
-/* What a step does; nothing else is in the time that is measured, but reading the clock. */
+/* What a step does; nothing else is in the time that is measured. */
 static void do_step(enum step step, int fd, u64 size)
 {
 	u64 i;
@@ -459,30 +500,29 @@ static void do_step(enum step step, int fd, u64 size)
 static void run_step(enum step step, int fd, struct sample *s)
 {
 	u64 n = step == STEP_SET_PRIVATE_EACH ? min_t(u64, pages, ONE_BY_ONE) : pages;
-	u64 size = n * PAGE_SIZE, start, end, before, faults;
+	u64 size = n * PAGE_SIZE, start, before, faults;
+	struct sample took;
 
 	before = s ? policy_decisions(fd) : 0;
 	faults = s ? faults_taken() : 0;
-	start = gmem_now_ns();
+	start = clock_ns();
 	do_step(step, fd, size);
-	end = gmem_now_ns();
+	took = since(&start, n);
 	if (!s)
 		return;
-	s[step] = (struct sample) {
-		.ns = end - start, .units = n, .decisions = policy_decisions(fd) - before,
-		.faults = faults_taken() - faults,
-	};
+	took.decisions = policy_decisions(fd) - before;
+	took.faults = faults_taken() - faults;
+	s[step] = took;
 }
 
 /*
- * Conversions of one page, and back. Unlike the rest, each is timed by itself, and has the clock's
- * cost in it. They are all alike, so that the decisions on one of them, which is not timed, tell of
- * all.
+ * Conversions of one page, and back. Unlike the rest, each is timed by itself. They are all alike,
+ * so that the decisions on one of them, which is not timed, tell of all.
  */
 static void run_one_page(int fd, struct sample *s)
 {
 	u64 n = min_t(u64, pages, ONE_BY_ONE), to_private = 0, to_shared = 0;
-	u64 taken[3], start, middle, i;
+	u64 taken[3], start, i;
 
 	taken[0] = policy_decisions(fd);
 	set_attributes(BENCH_GPA, PAGE_SIZE, true);
@@ -491,12 +531,11 @@ static void run_one_page(int fd, struct sample *s)
 	taken[2] = policy_decisions(fd);
 
 	for (i = 0; i < n; i++) {
-		start = gmem_now_ns();
+		start = clock_ns();
 		set_attributes(BENCH_GPA + i * PAGE_SIZE, PAGE_SIZE, true);
-		middle = gmem_now_ns();
+		to_private += since(&start, 1).ns;
 		set_attributes(BENCH_GPA + i * PAGE_SIZE, PAGE_SIZE, false);
-		to_shared += gmem_now_ns() - middle;
-		to_private += middle - start;
+		to_shared += since(&start, 1).ns;
 	}
 	s[STEP_SET_PRIVATE_ONE] = (struct sample) {
 		.ns = to_private, .units = n, .decisions = (taken[1] - taken[0]) * n,
@@ -522,9 +561,9 @@ static void run_pages(struct sample *s)
 	u64 start;
 	int fd, i;
 
-	start = gmem_now_ns();
+	start = clock_ns();
 	fd = vm_create_guest_memfd(guest.vm, mem_size, 0);
-	s[STEP_CREATE] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
+	s[STEP_CREATE] = since(&start, 1);
 
 	set_memslot(mem_size, fd);
 	for (i = 0; i < ARRAY_SIZE(order); i++)
@@ -539,35 +578,19 @@ static void run_pages(struct sample *s)
 
 	run_step(STEP_SET_PRIVATE, fd, NULL);
 	run_step(STEP_TOUCH, fd, NULL);
-	start = gmem_now_ns();
+	start = clock_ns();
 	close(fd);
-	s[STEP_CLOSE] = (struct sample) { .ns = gmem_now_ns() - start, .units = pages };
+	s[STEP_CLOSE] = since(&start, pages);
 
 	run_step(STEP_SET_SHARED, -1, NULL);
 	set_memslot(0, -1);
 }
 
-/* How long nothing is done, so that threads of the kernel can fill pools. */
+/* How long nothing is done, so that threads of the kernel can fill pools: seconds. */
 #define FILL_PAUSE	3
 
-static u64 thread_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
-}
-
-/* What was executed since @start, which is moved on, for each of @units */
-static struct sample since(u64 *start, u64 units)
-{
-	struct sample s = { .units = units };
-	u64 now = thread_ns();
-
-	s.ns = now - *start;
-	*start = now;
-	return s;
-}
+/* And so that RCU has freed the page tables that nothing uses any more: microseconds. */
+#define RCU_PAUSE	100000
 
 /* The first line of /proc/PID/FILE */
 static bool read_proc(const char *pid, const char *file, char *line, int size)
@@ -585,24 +608,36 @@ static bool read_proc(const char *pid, const char *file, char *line, int size)
 	return ok;
 }
 
-/* What threads of the kernel whose names begin with one of @names have executed. */
-static u64 kernel_ns(const char *const names[], int nr)
+/*
+ * What threads of the kernel whose names begin with one of @names have executed since they were
+ * asked the last time; @last_ns has what they had then, by PID. A worker that ended meanwhile did
+ * so because it had nothing to do.
+ */
+static u64 kernel_ns(const char *const names[], int nr, u64 **last_ns)
 {
+	u64 *last = *last_ns, ns, sum = 0;
 	char line[128];
 	struct dirent *d;
-	u64 sum = 0;
 	DIR *dir;
-	int i;
+	int i, pid;
 
+	/* Not among the program's variables, all of which its guests have a copy of. */
+	if (!last)
+		last = *last_ns = calloc(MAX_PIDS, sizeof(*last));
+	TEST_ASSERT(last, "no memory");
 	dir = opendir("/proc");
 	TEST_ASSERT(dir, "/proc");
 	while ((d = readdir(dir))) {
-		if (!isdigit(d->d_name[0]) || !read_proc(d->d_name, "comm", line, sizeof(line)))
+		pid = atoi(d->d_name);
+		if (!pid || pid >= MAX_PIDS || !read_proc(d->d_name, "comm", line, sizeof(line)))
 			continue;
 		for (i = 0; i < nr && strncmp(line, names[i], strlen(names[i])); i++)
 			;
-		if (i < nr && read_proc(d->d_name, "schedstat", line, sizeof(line)))
-			sum += strtoull(line, NULL, 10);
+		if (i == nr || !read_proc(d->d_name, "schedstat", line, sizeof(line)))
+			continue;
+		ns = strtoull(line, NULL, 10);
+		sum += ns < last[pid] ? ns : ns - last[pid];
+		last[pid] = ns;
 	}
 	closedir(dir);
 	return sum;
@@ -611,43 +646,46 @@ static u64 kernel_ns(const char *const names[], int nr)
 static u64 background_ns(void)
 {
 	static const char *const names[] = { "gmem_pool/", "kworker/" };
+	static u64 *last;
 
-	return kernel_ns(names, ARRAY_SIZE(names));
+	return kernel_ns(names, ARRAY_SIZE(names), &last);
 }
 
 /*
- * What is done in the background beside a round is that of the round before, as long as pools are
- * filled in the pause: all rounds are alike.
+ * What is done in the background is done in the two pauses, while nothing is measured: what a pool
+ * that has given its memory away gets instead, and what the round before has given back to it.
  */
 static void run_fill(struct sample *s)
 {
-	u64 faults, begin, start, background = background_ns();
+	u64 faults, begin, start;
 	int fd;
 
+	background_ns();
 	sleep(FILL_PAUSE);
 	faults = faults_taken();
-	begin = thread_ns();
+	begin = clock_ns();
 	fd = vm_create_guest_memfd(guest.vm, mem_size, 0);
 	set_memslot(mem_size, fd);
 	set_attributes(BENCH_GPA, mem_size, true);
-	start = thread_ns();
+	start = clock_ns();
 	touch(BENCH_GPA, pages * PAGE_SIZE);
 	s[STEP_FILL_TOUCH] = since(&start, pages);
 	s[STEP_FILL_TOUCH].faults = faults_taken() - faults;
 	s[STEP_FILL] = since(&begin, pages);
 
-	start = thread_ns();
+	start = clock_ns();
 	touch(BENCH_GPA, pages * PAGE_SIZE);
 	s[STEP_FILL_RETOUCH] = since(&start, pages);
 
 	/* What is mapped goes with the memslot, before; here it is about the memory. */
 	set_attributes(BENCH_GPA, mem_size, false);
 	set_memslot(0, -1);
-	start = thread_ns();
+	sleep(FILL_PAUSE);
+	start = clock_ns();
 	close(fd);
 	s[STEP_FILL_CLOSE] = since(&start, pages);
 	s[STEP_FILL_BACKGROUND] = (struct sample) {
-		.ns = background_ns() - background, .units = pages,
+		.ns = background_ns(), .units = pages,
 	};
 }
 
@@ -671,25 +709,32 @@ static void convert_touched(enum step step, u64 size, struct sample *s)
 	u64 start;
 
 	touch(BENCH_GPA, size);
-	start = gmem_now_ns();
+	start = clock_ns();
 	set_attributes(BENCH_GPA, size, false);
 	set_attributes(BENCH_GPA, size, true);
-	s[step] = (struct sample) { .ns = gmem_now_ns() - start, .units = 1 };
+	s[step] = since(&start, 1);
 }
 
-/* The same, of which the time of each direction is taken, which is in it. */
-static void convert_each_way(enum step step, u64 size, struct sample *s)
+/* One way of each of these ranges, which are 2M apart at least. */
+static struct sample convert_places(u64 size, int places, bool private)
 {
-	u64 start, middle, end;
+	u64 apart = max_t(u64, size, SZ_2M), start = clock_ns();
+	int i;
 
-	touch(BENCH_GPA, size);
-	start = gmem_now_ns();
-	set_attributes(BENCH_GPA, size, false);
-	middle = gmem_now_ns();
-	set_attributes(BENCH_GPA, size, true);
-	end = gmem_now_ns();
-	s[step] = (struct sample) { .ns = middle - start, .units = 1 };
-	s[step + 1] = (struct sample) { .ns = end - middle, .units = 1 };
+	for (i = 0; i < places; i++)
+		set_attributes(BENCH_GPA + i * apart, size, private);
+	return since(&start, places);
+}
+
+/*
+ * Of touched memory, each direction by itself. Small ranges in many places: what happens in one of
+ * them now and then, because of the time it is, counts for little.
+ */
+static void convert_each_way(enum step step, u64 size, int places, struct sample *s)
+{
+	touch(BENCH_GPA, SZ_1G);
+	s[step] = convert_places(size, places, false);
+	s[step + 1] = convert_places(size, places, true);
 }
 
 static void run_conversions(struct sample *s)
@@ -698,42 +743,55 @@ static void run_conversions(struct sample *s)
 	convert_touched(STEP_CONVERT_4K, PAGE_SIZE, s);
 	convert_touched(STEP_CONVERT_64M, SZ_64M, s);
 	convert_touched(STEP_CONVERT_1G, SZ_1G, s);
-	touch(BENCH_GPA, SZ_1G);
-	convert_each_way(STEP_TO_SHARED_4K, PAGE_SIZE, s);
-	convert_each_way(STEP_TO_SHARED_64K, SZ_64K, s);
-	convert_each_way(STEP_TO_SHARED_2M, SZ_2M, s);
-	convert_each_way(STEP_TO_SHARED_64M, SZ_64M, s);
+	convert_each_way(STEP_TO_SHARED_4K, PAGE_SIZE, 16, s);
+	convert_each_way(STEP_TO_SHARED_64K, SZ_64K, 16, s);
+	convert_each_way(STEP_TO_SHARED_2M, SZ_2M, 16, s);
+	convert_each_way(STEP_TO_SHARED_64M, SZ_64M, 1, s);
 }
 
-/* Bounce buffers that are shared now: as many as there are, the oldest first. */
-static struct range {
-	u64 gpa;
-	u64 size;
-} live[BOUNCE_BUFFERS];
-static int nr_live;
+/* The pool of bounce buffers, as it is in this round. */
+static struct pool {
+	u64 random;
+	struct range {
+		u64 gpa;
+		u64 size;
+	} live[BOUNCE_BUFFERS];			/* shared now, the oldest first */
+	int nr_live;
+	u64 cursor;				/* where the next one is looked for */
+	struct range fixed[BOUNCE_BUFFERS];	/* those that never move */
+	bool shared[BOUNCE_BUFFERS];
+} pool;
 
 static u64 random_below(u64 n)
 {
-	static u64 state = 12345;
+	pool.random ^= pool.random << 13;
+	pool.random ^= pool.random >> 7;
+	pool.random ^= pool.random << 17;
+	return (pool.random >> 16) % n;
+}
 
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (state >> 16) % n;
+/* All private, and the same numbers again: rounds differ by nothing that they do. */
+static void reset_buffers(void)
+{
+	int i;
+
+	set_attributes(BENCH_GPA, BOUNCE_POOL, true);
+	touch(BENCH_GPA, BOUNCE_POOL);
+	pool = (struct pool) { .random = 12345, .cursor = BENCH_GPA };
+	for (i = 0; i < BOUNCE_BUFFERS; i++) {
+		pool.fixed[i].gpa = BENCH_GPA + i * BOUNCE_SLOT;
+		pool.fixed[i].size = PAGE_SIZE * (1 + random_below(BOUNCE_SLOT / PAGE_SIZE));
+	}
 }
 
 static void take_buffer(int fd, struct range buffer)
 {
 	set_attributes(buffer.gpa, buffer.size, false);
 	punch(fd, buffer.gpa, buffer.size);
-	live[nr_live++] = buffer;
 }
 
-static void give_buffer(void)
+static void give_buffer(struct range buffer)
 {
-	struct range buffer = live[0];
-
-	memmove(live, live + 1, --nr_live * sizeof(*live));
 	set_attributes(buffer.gpa, buffer.size, true);
 	touch(buffer.gpa, buffer.size);
 }
@@ -741,45 +799,39 @@ static void give_buffer(void)
 /* One conversion of gmem_workload's bounce pattern. */
 static void bounce_ring(int fd)
 {
-	static u64 cursor = BENCH_GPA;
-	struct range next;
+	struct range next, oldest = pool.live[0];
 	bool give;
 	int i;
 
 	next.size = PAGE_SIZE << min(random_below(7), random_below(7));
-	if (cursor + next.size > BENCH_GPA + BOUNCE_POOL)
-		cursor = BENCH_GPA;
-	next.gpa = cursor;
-	give = nr_live == BOUNCE_BUFFERS || (nr_live && random_below(2));
-	for (i = 0; i < nr_live; i++)
-		give |= next.gpa < live[i].gpa + live[i].size &&
-			live[i].gpa < next.gpa + next.size;
+	if (pool.cursor + next.size > BENCH_GPA + BOUNCE_POOL)
+		pool.cursor = BENCH_GPA;
+	next.gpa = pool.cursor;
+	give = pool.nr_live == BOUNCE_BUFFERS || (pool.nr_live && random_below(2));
+	for (i = 0; i < pool.nr_live; i++)
+		give |= next.gpa < pool.live[i].gpa + pool.live[i].size &&
+			pool.live[i].gpa < next.gpa + next.size;
 	if (give) {
-		give_buffer();
+		pool.nr_live--;
+		memmove(pool.live, pool.live + 1, pool.nr_live * sizeof(*pool.live));
+		give_buffer(oldest);
 	} else {
+		pool.live[pool.nr_live++] = next;
+		pool.cursor += next.size;
 		take_buffer(fd, next);
-		cursor += next.size;
 	}
 }
 
 /* One conversion of a buffer that is taken at random from those that never move. */
 static void bounce_fixed(int fd)
 {
-	static struct range buffers[BOUNCE_BUFFERS];
-	static bool shared[BOUNCE_BUFFERS];
-	int i;
+	int i = random_below(BOUNCE_BUFFERS);
 
-	for (i = 0; !buffers[BOUNCE_BUFFERS - 1].size && i < BOUNCE_BUFFERS; i++) {
-		buffers[i].gpa = BENCH_GPA + i * BOUNCE_SLOT;
-		buffers[i].size = PAGE_SIZE * (1 + random_below(BOUNCE_SLOT / PAGE_SIZE));
-	}
-	i = random_below(BOUNCE_BUFFERS);
-	set_attributes(buffers[i].gpa, buffers[i].size, shared[i]);
-	if (shared[i])
-		touch(buffers[i].gpa, buffers[i].size);
+	if (pool.shared[i])
+		give_buffer(pool.fixed[i]);
 	else
-		punch(fd, buffers[i].gpa, buffers[i].size);
-	shared[i] = !shared[i];
+		take_buffer(fd, pool.fixed[i]);
+	pool.shared[i] = !pool.shared[i];
 }
 
 static void run_bounce(enum step step, void (*bounce)(int fd), u64 nr, struct sample *s)
@@ -787,16 +839,15 @@ static void run_bounce(enum step step, void (*bounce)(int fd), u64 nr, struct sa
 	int fd = touched_file();
 	u64 start, before, faults, i;
 
+	reset_buffers();
 	before = policy_decisions(fd);
 	faults = faults_taken();
-	start = gmem_now_ns();
+	start = clock_ns();
 	for (i = 0; i < nr; i++)
 		bounce(fd);
-	s[step] = (struct sample) {
-		.ns = gmem_now_ns() - start, .units = nr,
-		.decisions = policy_decisions(fd) - before,
-		.faults = faults_taken() - faults,
-	};
+	s[step] = since(&start, nr);
+	s[step].decisions = policy_decisions(fd) - before;
+	s[step].faults = faults_taken() - faults;
 }
 
 static void run_ring(struct sample *s)
@@ -822,7 +873,7 @@ static void run_create(struct sample *s)
 	int kvm = open_path_or_exit(KVM_DEV_PATH, O_RDWR), fds[CREATE_FILES], i;
 	u64 start;
 
-	start = thread_ns();
+	start = clock_ns();
 	for (i = 0; i < CREATE_FILES; i++)
 		fds[i] = vm_create_guest_memfd(guest.vm, SZ_2M, 0);
 	s[STEP_FILE_CREATE] = since(&start, CREATE_FILES);
@@ -880,12 +931,13 @@ static void run_size(int i, struct sample *s)
 	set_memslot(size, fd);
 	set_attributes(BENCH_GPA, size, true);
 	for (op = 0; op < SIZE_OPS; op++) {
-		start = thread_ns();
+		start = clock_ns();
 		do_size_op(op, fd, size);
 		s[STEP_SIZES + op * SIZES + i] = since(&start, size / PAGE_SIZE);
 	}
 	set_attributes(BENCH_GPA, size, false);
 	set_memslot(0, -1);
+	usleep(RCU_PAUSE);
 }
 
 /* The first round is not counted: it need not be long. */
@@ -930,14 +982,13 @@ static void *work(void *arg)
 	touch_by(&w->guest, w->gpa, PARALLEL_AREA);
 	pthread_barrier_wait(&together);
 	for (i = 0; i < PARALLEL_LOOPS; i++) {
-		start = thread_ns();
+		start = clock_ns();
 		set_attributes_of(&w->guest, w->gpa, PARALLEL_AREA, false);
 		set_attributes_of(&w->guest, w->gpa, PARALLEL_AREA, true);
-		w->ns[i] = thread_ns() - start;
-		start = thread_ns();
+		w->ns[i] = since(&start, 2).ns;
 		refuse(w);
 		refuse(w);
-		w->refused[i] = thread_ns() - start;
+		w->refused[i] = since(&start, 2).ns;
 		touch_by(&w->guest, w->gpa, PARALLEL_AREA);
 	}
 	return NULL;
@@ -1018,9 +1069,8 @@ static void run_crowd(int crowd, struct sample *s)
 	s += STEP_CROWDS + 2 * crowd;
 	sum = crowd_ns(ns, nr * PARALLEL_LOOPS);
 	s[0] = (struct sample) { .ns = sum, .units = conversions };
-	s[1] = (struct sample) {
-		.ns = sum - crowd_ns(refused, nr * PARALLEL_LOOPS), .units = conversions,
-	};
+	sum -= min(sum, crowd_ns(refused, nr * PARALLEL_LOOPS));
+	s[1] = (struct sample) { .ns = sum, .units = conversions };
 }
 
 static void run_parallel(struct sample *s)
@@ -1037,11 +1087,11 @@ static void run_parallel(struct sample *s)
 /* Run a command: what it executes, and then threads of the kernel, to some microseconds */
 static u64 command_ns(char *const argv[])
 {
-	u64 background = background_ns();
 	struct rusage usage;
 	int status;
 	pid_t pid;
 
+	background_ns();
 	pid = fork();
 	TEST_ASSERT(pid >= 0, "fork()");
 	if (!pid) {
@@ -1054,7 +1104,7 @@ static u64 command_ns(char *const argv[])
 	sleep(COMMAND_PAUSE);
 	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NSEC_PER_SEC +
 	       (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000 +
-	       background_ns() - background;
+	       background_ns();
 }
 
 static void run_policy_with(int vms, struct sample *s)
@@ -1091,8 +1141,9 @@ static void run_policy(struct sample *s)
 static u64 pool_ns(void)
 {
 	static const char *const names[] = { "gmem_pool/" };
+	static u64 *last;
 
-	return kernel_ns(names, ARRAY_SIZE(names));
+	return kernel_ns(names, ARRAY_SIZE(names), &last);
 }
 
 static void fill_pool(char *small, char *large, struct sample *s)
@@ -1101,15 +1152,16 @@ static void fill_pool(char *small, char *large, struct sample *s)
 		"gmem-policy", "load", "prezero", "--set", small, "--set", large, NULL
 	};
 	char *const unload[] = { "gmem-policy", "unload", "prezero", NULL };
-	u64 start = pool_ns(), now = start, last;
+	u64 filling = 0, more;
 
+	pool_ns();
 	command_ns(load);
 	do {
-		last = now;
+		more = pool_ns();
+		filling += more;
 		sleep(1);
-		now = pool_ns();
-	} while (now != last);
-	*s = (struct sample) { .ns = now - start, .units = POOL_MB * (SZ_1M / PAGE_SIZE) };
+	} while (more);
+	*s = (struct sample) { .ns = filling, .units = POOL_MB * (SZ_1M / PAGE_SIZE) };
 	command_ns(unload);
 }
 
@@ -1239,6 +1291,7 @@ static void help(const char *name)
 	       "  -p, --pages N    pages in each step of pages and fill (%lu)\n"
 	       "  -r, --rounds N   rounds; the first is not counted (%lu)\n"
 	       "  -a, --all        parallel: of all conversions, not of the cheaper half\n"
+	       "  -w, --wall       by the clock on the wall, not that of the thread; not policy, pool\n"
 	       "  -j, --json       all of it, as JSON; else lines NAME VALUE UNIT\n"
 	       "Costs, of a 4K page where nothing else is said:\n", name, pages, rounds);
 	for (i = 0; i < STEPS; i++)
@@ -1272,6 +1325,7 @@ int main(int argc, char *argv[])
 		{ "pages", required_argument, NULL, 'p' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "all", no_argument, NULL, 'a' },
+		{ "wall", no_argument, NULL, 'w' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
@@ -1282,7 +1336,7 @@ int main(int argc, char *argv[])
 	int opt, i;
 
 	gmem_start_main();
-	while ((opt = getopt_long(argc, argv, "p:r:ajh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "p:r:awjh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'p':
 			pages = parse_number(optarg, 1, MAX_PAGES);
@@ -1292,6 +1346,9 @@ int main(int argc, char *argv[])
 			break;
 		case 'a':
 			all = true;
+			break;
+		case 'w':
+			clock_id = CLOCK_MONOTONIC;
 			break;
 		case 'j':
 			json = true;
@@ -1323,6 +1380,7 @@ int main(int argc, char *argv[])
 	TEST_ASSERT(shared_mem, "no memory");
 	memset(shared_mem, 0xff, min_t(u64, mem_size, SZ_2M));
 
+	find_reading_ns();
 	for (i = 0; i < rounds; i++)
 		kind->round(samples[i]);
 	report(json);
