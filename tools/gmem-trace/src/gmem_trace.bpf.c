@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The programs of gmem-trace. They use nothing of the kernel but the arguments of tracepoints, so
- * that they run on every kernel that has these. User space loads those that a command needs and
- * leaves out those whose tracepoint is missing.
+ * The programs of gmem-trace. They use nothing of the kernel but the arguments of tracepoints, and
+ * how many page faults a thread has had, so that they run on every kernel that has these. User
+ * space loads those that a command needs and leaves out those whose tracepoint is missing.
  *
  * Conversions are joined where they happen:
  *
@@ -91,7 +91,7 @@ struct thread {
 	__u8 begun;		/* it is inside of the ioctl */
 	/* as one that faults */
 	__u8 alloc_source;	/* of what it allocated last, for a guest; 0: not known */
-	__u64 zeroed_ns;	/* when it last zeroed memory at its first use */
+	__u64 zeroed_at;	/* mm_faults() as it zeroed memory; 0: not since its last fault */
 };
 
 struct {
@@ -880,9 +880,18 @@ static __noinline void series_add(struct series_key *key, __u64 pages, __u64 ns)
 
 /*
  * Where the memory of a fault comes from, the events before it tell, which are of the same thread.
- * The last allocation for a guest is that of a fault which says that it allocated. Memory may be
- * zeroed for other reasons, such as that the VMM touches it: what counts is within the fault.
+ * The last allocation for a guest is that of a fault which says that it allocated. Memory is zeroed
+ * at its first use by the fault, or as the VMM touches it: then the thread ends a fault of the
+ * VMM's own page tables before it can be in one of the guest. Time would not tell: an interrupt may
+ * come between the end of a fault, which only the kernel knows, and the program here.
  */
+static __always_inline __u64 mm_faults(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->min_flt + task->maj_flt + 1;
+}
+
 SEC("?tp_btf/kvm_gmem_alloc")
 int BPF_PROG(source_alloc, u64 id, u32 tgid, u64 index, u64 gfn, u32 why, u32 order_asked,
 	     u32 fitted, u32 order, s32 node, u32 zero, int ret, u64 ns)
@@ -906,23 +915,27 @@ int BPF_PROG(source_zero, u64 id, u32 tgid, u64 index, u64 nr, u32 when, u64 ns)
 		return 0;
 	t = thread_get(BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (t)
-		t->zeroed_ns = bpf_ktime_get_ns();
+		t->zeroed_at = mm_faults();
 	return 0;
 }
 
-/* @ns: how long the fault, which ends now, took */
-static __always_inline __u8 source_of(bool allocated, int ret, __u64 ns)
+/* To be asked once for each fault: what was zeroed belongs to one. */
+static __always_inline __u8 source_of(bool allocated, int ret)
 {
 	struct thread *t;
+	bool zeroed;
 
-	if (!fault_sources || ret < RET_PF_FIXED)
+	if (!fault_sources)
 		return NR_SOURCES;
 	t = thread_get(0);
+	zeroed = t && t->zeroed_at == mm_faults();
+	if (t)
+		t->zeroed_at = 0;
+	if (ret < RET_PF_FIXED)
+		return NR_SOURCES;
 	if (allocated)
 		return t && t->alloc_source ? t->alloc_source : NR_SOURCES;
-	if (t && t->zeroed_ns && t->zeroed_ns + ns >= bpf_ktime_get_ns())
-		return SOURCE_FIRST_USE;
-	return SOURCE_FOUND;
+	return zeroed ? SOURCE_FIRST_USE : SOURCE_FOUND;
 }
 
 SEC("?tp_btf/kvm_gmem_fault")
@@ -933,7 +946,7 @@ int BPF_PROG(count_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 or
 
 	if (!wanted(tgid))
 		return 0;
-	key.d = source_of(allocated, ret, ns);
+	key.d = source_of(allocated, ret);
 	if (ret >= RET_PF_FIXED) {
 		key.a = order;
 		key.b = level;
@@ -1134,7 +1147,7 @@ int BPF_PROG(ev_fault, u64 id, u32 tgid, u32 vcpu, u64 gfn, u64 index, u32 order
 	     bool allocated, bool private, bool prefetch, int ret, u64 ns)
 {
 	return EMIT(EV_FAULT, 11, vcpu, gfn, index, order, level, allocated, private, prefetch,
-		    (__s64)ret, ns, source_of(allocated, ret, ns));
+		    (__s64)ret, ns, source_of(allocated, ret));
 }
 
 SEC("?tp_btf/kvm_gmem_prealloc")

@@ -9,6 +9,8 @@
  * when it was done; no phase is longer than the time since then; all pieces of an answer add up to
  * the time from the exit to the entry, unless threads worked for it at the same time. At the end,
  * all are accounted for.
+ *
+ * Of each fault: where its memory comes from, however much later its program runs.
  */
 #define __BPF_HELPERS__		/* these are below */
 #define BPF_NO_PRESERVE_ACCESS_INDEX
@@ -64,6 +66,7 @@ enum sim_state {
 
 /* A thread, as it is */
 static struct sim {
+	struct task_struct task;	/* how many page faults it has had */
 	enum sim_state state;
 	__u32 tid;
 	__u64 exit_ns;
@@ -95,6 +98,7 @@ static union {
 
 /* What was asked for and done in all */
 static __u64 nr_requests, nr_calls, nr_conversions, nr_told, nr_exact;
+static __u64 nr_sources[NR_SOURCES + 1];
 
 static void die(const char *what, __u64 a, __u64 b)
 {
@@ -141,12 +145,12 @@ static long bpf_map_push_elem(void *map, const void *value, __u64 flags)
 
 static struct task_struct *task(int i)
 {
-	return (struct task_struct *)&sims[i];
+	return &sims[i].task;
 }
 
 static void *bpf_task_storage_get(void *map, struct task_struct *t, void *value, __u64 flags)
 {
-	int i = (struct sim *)t - sims;
+	int i = (struct sim *)t - sims;	/* it begins with the task */
 
 	if (!has_state[i] && !(flags & BPF_LOCAL_STORAGE_GET_F_CREATE))
 		return NULL;
@@ -452,6 +456,80 @@ static void check_counters(void)
 		die("told", nr_told, all);
 }
 
+/* ---- Where the memory of faults comes from ---- */
+
+static void zero(void)
+{
+	RUN(source_zero, 1, TGID, 0, 1, GMEM_ZEROED_FIRST_USE, 100);
+}
+
+static void allocate(enum gmem_why why, __u64 zero)
+{
+	RUN(source_alloc, 1, TGID, 0, 0, why, 0, 0, 0, 0, zero, 0, 100);
+}
+
+/* The VMM's own page tables lack a page, of guest memory or of other. */
+static void vmm_touches(struct sim *s)
+{
+	if (below(2))
+		allocate(GMEM_WHY_HOST_FAULT, GMEM_ZERO_FIRST_USE);
+	if (below(2))
+		zero();
+	if (below(4))
+		s->task.min_flt++;
+	else
+		s->task.maj_flt++;
+}
+
+/* A fault of the guest, which nothing of the thread's own comes in between. */
+static void guest_faults(void)
+{
+	bool allocated = below(2), zeroed = below(2), raced = !below(4);
+	__u64 how = below(GMEM_ZERO_POOL + 1);
+	__u8 want = zeroed ? SOURCE_FIRST_USE : SOURCE_FOUND, got;
+
+	if (allocated) {
+		allocate(GMEM_WHY_GUEST_FAULT, how);
+		zeroed = how == GMEM_ZERO_FIRST_USE;
+		want = SOURCE_FIRST_USE + how;
+	}
+	if (zeroed)
+		zero();
+	if (raced)
+		want = NR_SOURCES;
+	/* The program may come much later than the end of the fault. */
+	clock_ns += below(1000000);
+	got = source_of(allocated, raced ? RET_PF_FIXED - 1 : RET_PF_FIXED);
+	if (got != want)
+		die("where the memory of a fault comes from", got, want);
+	nr_sources[want]++;
+}
+
+static void check_sources(__u64 steps)
+{
+	int i;
+
+	while (steps--) {
+		current = below(NR_THREADS);
+		clock_ns += below(1000);
+		if (below(2))
+			vmm_touches(&sims[current]);
+		else
+			guest_faults();
+	}
+	for (i = SOURCE_FOUND; i <= NR_SOURCES; i++) {
+		if (!nr_sources[i])
+			die("no fault whose memory comes from there", i, 0);
+	}
+}
+
+/* What is set before programs are loaded is constant for them. */
+static void make_writable(const volatile void *constant)
+{
+	if (mprotect((void *)((__u64)constant & ~4095ULL), 4096, PROT_READ_WRITE))
+		exit(3);
+}
+
 int main(int argc, char **argv)
 {
 	__u64 i, steps;
@@ -460,16 +538,17 @@ int main(int argc, char **argv)
 		return 2;
 	steps = strtoul(argv[1], NULL, 0);
 	random_state = strtoul(argv[2], NULL, 0) | 1;
-	/* What is set before programs are loaded is constant for them. */
-	if (mprotect((void *)((__u64)&emit_events & ~4095ULL), 4096, PROT_READ_WRITE))
-		return 3;
+	make_writable(&emit_events);
 	*(volatile __u32 *)&emit_events = 1U << EV_CONVERSION;
+	make_writable(&fault_sources);
+	*(volatile bool *)&fault_sources = true;
 	for (i = 0; i < NR_THREADS; i++)
 		sims[i].tid = next_tid++;
 	for (i = 0; i < steps; i++)
 		step();
 	finish();
 	check_counters();
+	check_sources(steps);
 	printf("%llu requests, %llu unanswered, %llu exact; %llu conversions, %llu joined, %llu unasked\n",
 	       nr_requests, stats.unanswered, nr_exact, nr_conversions, stats.joined,
 	       stats.unasked);
