@@ -130,17 +130,21 @@ trace_start policy -j
 load count
 vm_new c
 vm c 'create 2M; bind 1 4G 0 2M; convert private 4G 2M; gfill 4G 64K 1; punch 0 64K'
-unload count
+# Programs that are gone when it reports tell nothing any more.
 trace_stop
 assert_no_losses
-assert_eq "$(jq -c 'select(.event and .id == 0) | [.event, .name]' "$TMP/trace" | paste -sd' ')" \
-	'["policy_attach","count"] ["policy_detach","count"]' 'events of the policy'
+policy_events() { jq -c 'select(.event and .id == 0) | [.event, .name]' "$TMP/trace" | paste -sd' '; }
+assert_eq "$(policy_events)" '["policy_attach","count"]' 'events of a policy that is loaded'
 assert_eq "$(tail -n 1 "$TMP/trace" | jq -c --argjson pid "${VM_PID[c]}" '[.decisions[] | select(.pid == $pid and .op != "prealloc") | [.policy, .op, .count, .clamped]] | sort')" \
 	'[["count","alloc",16,0],["count","convert",1,0],["count","free",1,0]]' 'decisions'
 # What the kernel's statistics say of the program that decides
 assert_eq "$(tail -n 1 "$TMP/trace" | jq -c '[.programs[] | select(.program == "op_alloc") | [.runs, .ns > 0]]')" '[[16,true]]' \
 	'runs of the program for alloc'
 vm_end c
+trace_start policy -j
+unload count
+trace_stop
+assert_eq "$(policy_events)" '["policy_detach","count"]' 'events of a policy that goes'
 
 note memory
 vm_new d
