@@ -595,8 +595,15 @@ static u64 memory_charged(void)
 	return bytes;
 }
 
-/* Charges are kept ready for each CPU by the batch: what is less than this is nothing. */
-#define NOISE		((u64)SZ_1M)
+/*
+ * Charges are kept ready for each CPU by the batch, which is 64 pages: with 4 CPUs, 1 MiB. What is
+ * little more than that is nothing.
+ */
+#define NOISE		((u64)SZ_1M + SZ_128K)
+
+/* What a range may take: an object, twice as large where KASAN is, and whose cgroup it is. */
+#define LEAST_OF_RANGE	64
+#define MOST_OF_RANGE	(128 + sizeof(void *))
 
 static void expect_charged(u64 before, u64 least, u64 most, const char *what)
 {
@@ -625,7 +632,8 @@ static void convert_each(u64 gpa, u64 nr, bool private)
 
 static void test_memory(void)
 {
-	const u64 nr = SZ_64K, size = 2 * nr * PAGE_SIZE, least = nr * 64, most = nr * 128;
+	const u64 nr = SZ_64K, size = 2 * nr * PAGE_SIZE;
+	const u64 least = nr * LEAST_OF_RANGE, most = nr * MOST_OF_RANGE;
 	u64 before;
 
 	vm = vm_create_barebones_type(KVM_X86_SW_PROTECTED_VM);
