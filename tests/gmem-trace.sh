@@ -11,6 +11,8 @@
 TRACER='' PIDS=''
 
 trace_start() {
+	# What the one before has said would be taken for what this one says.
+	rm -f "$TMP/trace" "$TMP/trace.err"
 	(
 		close_vms
 		exec gmem-trace "$@" >"$TMP/trace" 2>"$TMP/trace.err"

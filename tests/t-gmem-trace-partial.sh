@@ -110,6 +110,7 @@ assert_eq "$(jq -c '[.cannot_show, (.vms[] | [.private_bytes, .shared_bytes, .do
 assert_eq "$(cat "$TMP/err")" "$(printf 'gmem-trace: this kernel does not tell: %s\n' 'private memory' pools)" 'what is said of it'
 assert_match "$(gmem-trace memory 2>/dev/null)" 'private +not known.*shared +16 KiB of 2 MiB' 'memory as text'
 vm_end a
+rm -f "$TMP/trace.err"
 gmem-trace record "$TMP/a.gmt" 2>"$TMP/trace.err" &
 TRACER=$!
 wait_for 30 grep -q '^Tracing' "$TMP/trace.err"
@@ -120,6 +121,7 @@ output=$(gmem-trace report --text "$TMP/a.gmt")
 assert_match "$output" "VM gmem_workload \\($PIDS\\): $(jq .total.conversions "$TMP/log") conversions" 'a recording'
 gmem-trace report --output - "$TMP/a.gmt" >"$TMP/page"
 assert_ge "$(sed -n '/<section id="memory">/,/<\/section>/p' "$TMP/page" | grep -c '<polyline ')" 1 'its memory: what is shared'
+rm -f "$TMP/trace.err"
 gmem-trace export --listen 127.0.0.1:0 1 >"$TMP/trace" 2>"$TMP/trace.err" &
 TRACER=$!
 wait_for 30 grep -q '^Tracing' "$TMP/trace.err"

@@ -6,10 +6,9 @@
 
 [ -d /sys/devices/system/node/node1 ] || skip 'this machine has one NUMA node'
 
-# Whoever allocates wakes it
+# Who asks for a piece of 2M when there is none any more wakes it, and does not wait for it.
 kswapd_ran() {
-	local node
-	for node in 0 1; do taskset -c "$(<"/sys/devices/system/node/node$node/cpulist")" ls -R /sys/class >/dev/null; done
+	dd if=/dev/zero bs=2M count=4 >>"$TMP/huge/zeroes" 2>/dev/null
 	[ "$(event pageoutrun)" -gt "$kicks" ]
 }
 
@@ -18,14 +17,18 @@ knob /proc/sys/vm/compaction_proactiveness 0
 # Free half of what is filled, in pieces: of each 2M on a node, 1M
 leave_mb 300
 for ((at = 0; at < filled_mb; at += 4)); do fallocate -p -o ${at}M -l 2M "$TMP/fill/zeroes"; done
-kicks=$(event pageoutrun)
+mkdir "$TMP/huge"
+mount -t tmpfs -o huge=always,size=100%,mpol=interleave huge "$TMP/huge"
+cleanup "umount -l '$TMP/huge'"
+defrag=/sys/kernel/mm/transparent_hugepage/defrag
+cleanup "echo '$(sed 's/.*\[\(.*\)\].*/\1/' $defrag)' >$defrag"
+echo defer >$defrag
 note "$(free_mb) MiB free: $(tr -s ' \n' ' ;' </proc/buddyinfo)"
 
-# More pages than there are in large pieces: the others are taken out of smaller ones, of memory that could be moved. The
-# kernel raises the watermarks of the zone then, and has kswapd reclaim up to them.
 trace_begin pool
-load prezero --set pool_large_mb=0 --set pool_small_mb=320
-full 320 0
+load prezero --set pool_large_mb=0 --set pool_small_mb=128
+full 128 0
+kicks=$(event pageoutrun)
 wait_for 60 kswapd_ran
 # Time for what it began
 sleep 2

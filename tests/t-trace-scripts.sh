@@ -140,11 +140,13 @@ assert_eq "$(of_vm "$pid" | sed -n 1,2p | paste -sd+)" \
 assert_eq "$(row "$pid" think | cut -d' ' -f1)" 1 "conversions with a request"
 
 # One VM only
-"$SELFTESTS/gmem_workload" -v 2 -t 120 --ready-file "$TMP/ready" >/dev/null &
+# However long it takes until it is traced, they are still there.
+"$SELFTESTS/gmem_workload" -v 2 -t 3600 --ready-file "$TMP/ready" >/dev/null &
 load=$!
 cleanup "kill $load 2>/dev/null; wait $load 2>/dev/null"
 wait_for 20 test -s "$TMP/ready"
 pid=$(sed -n 's/^vm=0 pid=//p' "$TMP/ready")
+rm -f "$TMP/out"
 "$SCRIPTS/gmem-conversions.bt" "$pid" >"$TMP/out" 2>"$TMP/err" &
 tracer=$!
 wait_for 30 grep -q 'Ctrl-C ends it' "$TMP/out"
@@ -152,6 +154,7 @@ sleep $((3 * ${TIME_SCALE:-1}))
 kill -INT $tracer
 wait $tracer || die "gmem-conversions.bt ended with $?: $(cat "$TMP/err")"
 [ ! -s "$TMP/err" ] || die "gmem-conversions.bt: $(cat "$TMP/err")"
+kill $load
 assert_match "$(grep '^VM ' "$TMP/out")" "^VM $pid: [1-9][0-9]* conversions, [^"$'\n'"]*\$" "the VM that was asked for"
 
 # One-liners: of a VM whose memory comes from pools, so that policies decide and pools have events
