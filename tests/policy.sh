@@ -311,14 +311,17 @@ rm_cgroup() {
 	echo "$1 cannot be removed: $(cat "$1/cgroup.procs")" >&2
 }
 
-# kvm.ko goes, and comes again: nothing holds it.
-kvm_reload() {
-	local vendor
-	vendor=$(lsmod | awk '/^kvm_(amd|intel) / { print $1 }')
-	cleanup "modprobe '$vendor'"
-	wait_for 30 modprobe -r "$vendor"
+# kvm.ko goes, as nothing holds it. It is there again at the end of the test.
+kvm_unload() {
+	VENDOR=$(lsmod | awk '/^kvm_(amd|intel) / { print $1 }')
+	cleanup "modprobe '$VENDOR'"
+	wait_for 30 modprobe -r "$VENDOR"
 	assert_no_match "$(lsmod)" $'(^|\n)kvm' "modules that are still there"
-	modprobe "$vendor"
+}
+
+kvm_reload() {
+	kvm_unload
+	modprobe "$VENDOR"
 }
 
 nothing_there() { [ "$(js '"\(.policies | length) \(.objects | length)"')" = '0 0' ]; }

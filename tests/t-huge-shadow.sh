@@ -10,8 +10,8 @@ case $(lsmod) in
 *kvm_intel*) vendor=kvm_intel npt=ept ;;
 *) skip 'neither kvm_amd nor kvm_intel is loaded' ;;
 esac
-modprobe -r $vendor kvm
-cleanup "modprobe -r $vendor kvm 2>/dev/null; modprobe $vendor"
+kvm_unload
+cleanup kvm_unload
 modprobe $vendor $npt=0
 assert_match "$(cat /sys/module/$vendor/parameters/$npt)" '^(0|N)$' "$vendor's parameter $npt"
 

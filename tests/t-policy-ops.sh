@@ -137,7 +137,8 @@ load count --flags shadow
 vm c 'convert private 4G 4K'
 assert_traced "name=hostile $told" 2 'calls, with a shadow'
 unload count
-replace hostile --set only_op=convert --set quiet_ms=300 --set mute=1
+# Long enough for two conversions to be within that
+replace hostile --set only_op=convert --set quiet_ms=5000 --set mute=1
 vm c 'convert shared 4G 64K; convert private 4G 64K'
 assert_traced "name=hostile $told" 3 'calls, with another policy'
 wait_for 20 traced_at_least 'op=convert why=quiet index=0 nr=16 ' 1

@@ -605,21 +605,24 @@ static u64 memory_charged(void)
 #define LEAST_OF_RANGE	64
 #define MOST_OF_RANGE	(128 + sizeof(void *))
 
+/* As long as there is progress, wait: what is not in use any more is freed after a grace period. */
 static void expect_charged(u64 before, u64 least, u64 most, const char *what)
 {
-	u64 now;
-	int i;
+	u64 now, last = -1;
+	int idle;
 
-	/* What is not in use any more is freed after a grace period. */
-	for (i = 0; i < 100; i++) {
+	for (idle = 0; idle < 300; idle++) {
 		now = memory_charged();
 		now -= min(now, before);
 		if (now >= least - min(least, NOISE) && now <= most + NOISE)
 			break;
+		if (now != last)
+			idle = 0;
+		last = now;
 		usleep(100000);
 	}
 	printf("charged %lu %s\n", now, what);
-	TEST_ASSERT(i < 100, "%s: %lu bytes, and not from %lu to %lu", what, now, least, most);
+	TEST_ASSERT(idle < 300, "%s: %lu bytes, and not from %lu to %lu", what, now, least, most);
 }
 
 static void convert_each(u64 gpa, u64 nr, bool private)
