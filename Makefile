@@ -18,6 +18,7 @@ help: ## these lines
 	@echo "  KERNEL_SRC=PATH  a kernel tree or tarball of your own    JOBS=N  compile so many at once"
 	@echo "  T=REGEX          only these tests (make test)            FULL=1  the long ones too"
 	@echo "  MACHINES=N       share the tests out to so many machines, that run at once (4 GiB and a CPU each; as many as fit)"
+	@echo "  UNTIL=SECONDS    skip tests that have not begun by then (since 1970: date +%s)"
 	@echo '  TIME=SECONDS     how long (make fuzz); SEED=N: of which run'
 	@echo '  ARGS="..."       options of scripts/bench, check, check-patches, of gmem_fuzz (ARGS=--help lists them)'
 
