@@ -18,10 +18,11 @@ measure() {
 measure 15 --pages 600 pages
 assert_ge "$(jq .steps.touch.faults /tmp/bench.json)" 2 'stage-2 faults'
 measure 4 create
+measure 4 --wall create
 measure 12 parallel
-measure 12 --wall --all parallel
 measure 1 bounce_fixed
 if [ -n "${FULL:-}" ]; then
+	measure 12 --wall --all parallel
 	measure 1 bounce
 	measure 4 --pages 512 fill
 	measure 11 conversions
